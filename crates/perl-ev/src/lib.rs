@@ -1,0 +1,1 @@
+//! Runs a mio poll inside the default loop of the Perl module EV.

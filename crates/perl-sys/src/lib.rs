@@ -1,0 +1,1 @@
+//! The raw Perl API: one C shim over perl.h, and its declarations.

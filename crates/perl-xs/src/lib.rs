@@ -1,0 +1,1 @@
+//! A safe Perl API for Perl extensions written in Rust.

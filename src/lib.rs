@@ -1,0 +1,1 @@
+//! The Perl packages of HTTP::Server::EV.
