@@ -1,0 +1,103 @@
+# Runs a workload against every peer in turn, round by round, and collects what each round cost.
+package Bench::Harness;
+
+use strict;
+use warnings;
+
+use File::Find  qw(find);
+use Time::HiRes qw(sleep time);
+
+use constant {
+    QUIET_CPU_SECONDS => 0.001,        # per QUIET_INTERVAL: what an idle server may use
+    QUIET_INTERVAL    => 0.05,         # seconds
+    QUIET_PATIENCE    => 15,           # seconds
+    QUIET_BYTES       => 64 * 1024,    # logs and the like that may have grown
+};
+
+# peers => [Bench::Peer...], workload => object with measure($peer) and units, rounds => number.
+sub new {
+    my ( $class, %options ) = @_;
+    return bless {%options}, $class;
+}
+
+# Every peer once without counting it, then the rounds, each beginning with another peer. Returns a
+# hash of peer names to lists of rounds; a peer that fails is taken out, and the rounds it missed
+# are undef. A round: cpu, user, system (seconds per unit), and what the workload measured.
+sub run {
+    my $self = shift;
+
+    my %results;
+    for my $round ( 0 .. $self->{rounds} ) {
+        _note( $round ? "Round $round of $self->{rounds}:" : 'Warming up:' );
+        for my $peer ( $self->_order($round) ) {
+            next if $peer->failure;
+            _note( q{ } . $peer->name );
+            my $measured = eval { $self->_measure($peer) };
+            $peer->fail( _one_line($@) )                      if !$measured;
+            $results{ $peer->name }[ $round - 1 ] = $measured if $round && $measured;
+        }
+        _note("\n");
+    }
+    return \%results;
+}
+
+sub _measure {
+    my ( $self, $peer ) = @_;
+
+    my $process = $peer->process;
+    my $stored  = _stored_bytes( $peer->directory );
+    my @before  = ( $process->cpu_seconds, $process->cpu_split );
+    my $figures = $self->{workload}->measure($peer);
+    _settle( $peer, $stored );
+    die "the server ended\n" if !$process->is_running;
+    my @after = ( $process->cpu_seconds, $process->cpu_split );
+
+    my @spent =
+      map { ( $after[$_] - $before[$_] ) / $self->{workload}->units } 0 .. $#after;
+    return { %{$figures}, cpu => $spent[0], user => $spent[1], system => $spent[2] };
+}
+
+sub _note {
+    my $text = shift;
+    return print {*STDERR} $text;
+}
+
+sub _one_line {
+    my ($line) = shift =~ /(\S.*)/;
+    return defined $line ? $line : 'failed';
+}
+
+sub _order {
+    my ( $self, $round ) = @_;
+    my @peers = @{ $self->{peers} };
+    return if !@peers;
+    my $first = $round % @peers;
+    return @peers[ $first .. $#peers, 0 .. $first - 1 ];
+}
+
+# A reply may be out before the work is over: files are removed, memory is given back. That is part
+# of the cost, and must not fall into the next peer's time.
+sub _settle {
+    my ( $peer, $stored ) = @_;
+
+    my $deadline = time + QUIET_PATIENCE;
+    my $before   = $peer->process->cpu_seconds;
+    while ( time < $deadline ) {
+        sleep QUIET_INTERVAL;
+        my $now   = $peer->process->cpu_seconds;
+        my $quiet = $now - $before < QUIET_CPU_SECONDS;
+        return if $quiet && _stored_bytes( $peer->directory ) <= $stored + QUIET_BYTES;
+        $before = $now;
+    }
+    die "does not come to rest, or leaves files behind\n";
+}
+
+sub _stored_bytes {
+    my $directory = shift;
+    my $bytes     = 0;
+    find( { no_chdir => 1, wanted => sub { $bytes += -s _ || 0 if lstat && -f _ } },
+        $directory );
+    return $bytes;
+}
+
+1;

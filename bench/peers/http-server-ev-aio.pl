@@ -1,0 +1,26 @@
+#!/usr/bin/env perl
+# Starts HTTP::Server::EV of this tree with its default backend, which writes files by threads.
+# bench-build: ./dev build
+# bench-version: git log -1 --format=%h
+
+use strict;
+use warnings;
+
+use FindBin qw($Bin);
+use lib "$Bin/../../lib";
+
+use EV;
+use HTTP::Server::EV;
+
+my ( $port, $directory ) = @ARGV;
+
+my $server = HTTP::Server::EV->new( { tmp_path => $directory } );
+$server->listen(
+    "127.0.0.1:$port",
+    sub {
+        my $cgi = shift;
+        $cgi->header( { 'Content-Type' => 'text/plain' } );
+        $cgi->print( join "\n", map { $_->{size} } values %{ $cgi->{file} } );
+    }
+);
+EV::run;
