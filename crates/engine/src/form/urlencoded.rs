@@ -1,0 +1,182 @@
+//! Splits and decodes a query or an `application/x-www-form-urlencoded` body.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use memchr::{memchr, memchr2, memmem};
+use percent_encoding::percent_decode;
+
+use super::charset::{Text, is_valid};
+
+/// One field of a query, of an urlencoded body or of a `Cookie` header.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Field {
+    /// What stands before the first `=`, decoded.
+    pub name: Text,
+    /// What stands behind the first `=`, decoded; `None` if there is no `=`.
+    pub value: Option<Text>,
+}
+
+/// How [`parse`] reads fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// The number of fields at which splitting stops: the last one keeps the unsplit rest. 0:
+    /// unlimited, and then empty fields at the end are dropped, as Perl's `split` does it.
+    pub max_fields: u64,
+    /// Whether `+` is a space, as in forms sent by browsers; else it is itself.
+    pub plus_as_space: bool,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            max_fields: 1024,
+            plus_as_space: false,
+        }
+    }
+}
+
+/// The fields of a query or a body, in the order sent.
+///
+/// `&` and `;` separate fields, the first `=` separates name and value, and both are
+/// percent-decoded after that, so that an encoded separator is text. The charset is decided once
+/// per field ([`Text::decide`]). Nothing is an error: a bad percent escape stays as it is.
+///
+/// ```
+/// use engine::form::urlencoded::{Options, parse};
+///
+/// let fields: Vec<_> = parse(b"a=b%26c;d", &Options::default()).collect();
+/// assert_eq!(fields[0].value, Some("b&c".into()));
+/// assert_eq!((&fields[1].name, &fields[1].value), (&"d".into(), &None));
+/// ```
+pub fn parse<'a>(input: &'a [u8], options: &Options) -> impl Iterator<Item = Field> + use<'a> {
+    let plus = if options.plus_as_space {
+        Plus::Space
+    } else {
+        Plus::Literal
+    };
+    Split::new(input, Separator::AmpersandOrSemicolon, options.max_fields)
+        .map(move |field| decode_field(field, plus))
+}
+
+/// Percent-decodes bytes, and tells whether the outcome is valid UTF-8 as Perl has it.
+///
+/// ```
+/// use engine::form::urlencoded::decode;
+///
+/// assert_eq!(decode(b"%D0%B6+%zz"), ("ж+%zz".into(), true));
+/// assert_eq!(decode(b"%ff"), (vec![0xff], false));
+/// ```
+pub fn decode(input: &[u8]) -> (Vec<u8>, bool) {
+    let decoded: Vec<u8> = percent_decode(input).collect();
+    let valid = is_valid(&decoded);
+    (decoded, valid)
+}
+
+/// What `+` stands for.
+#[derive(Clone, Copy)]
+pub(super) enum Plus {
+    Literal,
+    Space,
+}
+
+pub(super) fn decode_field(field: &[u8], plus: Plus) -> Field {
+    let field = match plus {
+        Plus::Literal => Cow::Borrowed(field),
+        Plus::Space => Cow::Owned(plus_to_space(field)),
+    };
+    let (name, value) = match memchr(b'=', &field) {
+        Some(equals) => (
+            field.get(..equals).unwrap_or_default(),
+            field.get(equals + 1..),
+        ),
+        None => (&field[..], None),
+    };
+    let (name, name_valid) = decode(name);
+    let value = value.map(decode);
+    // One decision for both: `=` is ASCII, so the whole is valid exactly if both halves are.
+    let valid = name_valid && value.as_ref().is_none_or(|(_, valid)| *valid);
+    let text = if valid {
+        Text::from_valid
+    } else {
+        Text::from_cp1251
+    };
+    Field {
+        name: text(name),
+        value: value.map(|(value, _)| text(value)),
+    }
+}
+
+fn plus_to_space(field: &[u8]) -> Vec<u8> {
+    let space = |&byte: &u8| if byte == b'+' { b' ' } else { byte };
+    field.iter().map(space).collect()
+}
+
+/// What stands between two fields.
+#[derive(Clone, Copy)]
+pub(super) enum Separator {
+    /// `&` or `;`.
+    AmpersandOrSemicolon,
+    /// `"; "` exactly.
+    SemicolonSpace,
+}
+
+impl Separator {
+    fn find(self, input: &[u8]) -> Option<Range<usize>> {
+        match self {
+            Separator::AmpersandOrSemicolon => memchr2(b'&', b';', input).map(|at| at..at + 1),
+            Separator::SemicolonSpace => memmem::find(input, b"; ").map(|at| at..at + 2),
+        }
+    }
+
+    fn strip_from_end(self, input: &[u8]) -> Option<&[u8]> {
+        match self {
+            Separator::AmpersandOrSemicolon => input
+                .strip_suffix(b"&")
+                .or_else(|| input.strip_suffix(b";")),
+            Separator::SemicolonSpace => input.strip_suffix(b"; "),
+        }
+    }
+}
+
+/// Perl's `split` with a limit (perlfunc), over bytes.
+pub(super) struct Split<'a> {
+    /// `None` when all is given out.
+    rest: Option<&'a [u8]>,
+    separator: Separator,
+    /// How many fields may still come; `None`: any number.
+    left: Option<u64>,
+}
+
+impl<'a> Split<'a> {
+    /// Splits `input` into `limit` fields at most. 0: unlimited, without empty fields at the end.
+    pub(super) fn new(mut input: &'a [u8], separator: Separator, limit: u64) -> Split<'a> {
+        if limit == 0 {
+            while let Some(stripped) = separator.strip_from_end(input) {
+                input = stripped;
+            }
+        }
+        Split {
+            rest: Some(input).filter(|input| !input.is_empty()),
+            separator,
+            left: Some(limit).filter(|&limit| limit > 0),
+        }
+    }
+}
+
+impl<'a> Iterator for Split<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let rest = self.rest.take()?;
+        if self.left == Some(1) {
+            return Some(rest);
+        }
+        let Some(found) = self.separator.find(rest) else {
+            return Some(rest);
+        };
+        self.left = self.left.map(|left| left - 1);
+        self.rest = rest.get(found.end..);
+        rest.get(..found.start)
+    }
+}
