@@ -1,1 +1,57 @@
-//! The Perl packages of HTTP::Server::EV.
+//! The Perl packages of HTTP::Server::EV: what Perl sees of the engine.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `server.rs` | this thread's engine, its place in EV's loop, the tables |
+//! | `dispatch.rs` | the engine's events become calls of Perl code |
+//! | `listener.rs`, `options.rs` | `listen`, and `HTTP::Server::EV::PortListener` |
+//! | `request.rs` | builds the request object |
+//! | `cgi.rs`, `header.rs` | `HTTP::Server::EV::CGI` |
+//! | `buffer.rs` | `HTTP::Server::EV::Buffer` |
+//! | `multipart_file.rs` | `HTTP::Server::EV::MultipartFile` |
+//! | `text.rs` | decoded text as Perl strings |
+//!
+//! The rule that keeps it sound: no borrow of the engine or of a table is held
+//! while Perl code can run, and Perl values are dropped outside of them too, as
+//! the last reference to a value may run a destructor.
+
+#![forbid(unsafe_code)]
+
+mod buffer;
+mod cgi;
+mod dispatch;
+mod header;
+mod listener;
+mod multipart_file;
+mod options;
+mod request;
+mod server;
+mod text;
+
+use perl_xs::{Arguments, Perl, Result, Returned};
+
+perl_xs::boot!(http_server_ev_boot, boot);
+
+fn boot(perl: Perl) -> Result<()> {
+    let package = perl.package("HTTP::Server::EV");
+    package.define("listen", listener::listen)?;
+    package.define("url_decode", url_decode)?;
+    package.define("_defer", server::defer)?;
+    package.define("_set_writer", server::set_writer)?;
+
+    listener::define(perl.package("HTTP::Server::EV::PortListener"))?;
+    cgi::define(perl.package("HTTP::Server::EV::CGI"))?;
+    buffer::define(perl.package("HTTP::Server::EV::Buffer"))?;
+    multipart_file::define(perl.package("HTTP::Server::EV::MultipartFile"))
+}
+
+/// `url_decode($text)`: the decoded bytes, and whether they are valid UTF-8.
+fn url_decode(arguments: &Arguments<'_>) -> Result<Returned> {
+    let perl = arguments.perl();
+    let text = arguments.required(0, "text")?;
+    if !text.is_defined()? || text.bytes()?.is_empty() {
+        return Ok(text::pair(perl, None, true));
+    }
+    let (bytes, is_utf8) = engine::form::urlencoded::decode(&text.bytes()?);
+    Ok(text::pair(perl, Some(&bytes), is_utf8))
+}

@@ -1,0 +1,277 @@
+//! The engine's events become calls of Perl code, one at a time.
+//!
+//! An exception in one of the application's callbacks is warned about and costs
+//! that request; `exit` is passed on.
+
+use engine::form::charset::Text;
+use engine::store::TemporaryFile;
+use engine::{Event, Head, RequestId};
+use perl_xs::{Code, Error, Hash, Perl, Result, Scalar};
+
+use crate::multipart_file;
+use crate::request;
+use crate::server::{Request, Server};
+use crate::text;
+
+const OUT_OF_DESCRIPTORS: &str = "HTTP::Server::EV ERROR: Can`t accept connection. \
+    Run out of open file descriptors! \
+    Listening stopped until one of the server connection will be closed!\n";
+
+/// Acts on one event, and acknowledges it. A Perl exception is warned about and
+/// drops the request; only `exit` is an error.
+pub fn dispatch(server: &Server, perl: Perl, event: Event) -> Result<()> {
+    let request = event.request();
+    let Err(error) = act(server, perl, event) else {
+        return Ok(());
+    };
+    if let Some(id) = request {
+        server.with_engine(|engine| {
+            engine.drop_request(id);
+            engine.acknowledge(id);
+        });
+    }
+    warn_of(perl, error)
+}
+
+fn act(server: &Server, perl: Perl, event: Event) -> Result<()> {
+    match event {
+        Event::Multipart { request, head } => multipart(server, perl, request, &head),
+        Event::Field {
+            request,
+            name,
+            value,
+        } => field(server, perl, request, &name, &value),
+        Event::FileOpened {
+            request,
+            name,
+            file_name,
+            file,
+        } => file_opened(server, perl, request, &name, &file_name, file),
+        Event::FileData {
+            request,
+            data,
+            size,
+        } => file_data(server, perl, request, &data, size),
+        Event::FileReceived { request, size } => file_received(server, perl, request, size),
+        Event::Request {
+            request,
+            head,
+            body,
+        } => complete(server, perl, request, head, body),
+        Event::Failed { request, .. } => failed(server, request),
+        Event::Disconnected { request } => disconnected(server, perl, request),
+        Event::Drained { request } => drained(server, request),
+        Event::WorkDone { work, result } => match server.take_work(work) {
+            Some(callback) => call_or_warn(&callback, &multipart_file::outcome(perl, result)),
+            None => Ok(()),
+        },
+        Event::OutOfDescriptors { .. } => perl.warn(OUT_OF_DESCRIPTORS.as_bytes()),
+    }
+}
+
+/// Calls back; a Perl exception is warned about, and only `exit` is an error.
+pub fn call_or_warn(callback: &Code, arguments: &[Scalar]) -> Result<()> {
+    match callback.call(arguments) {
+        Err(error) => warn_of(callback.perl(), error),
+        Ok(()) => Ok(()),
+    }
+}
+
+fn warn_of(perl: Perl, error: Error) -> Result<()> {
+    if let Error::Exit = error {
+        return Err(error);
+    }
+    let mut message = b"ERROR IN CALLBACK: ".to_vec();
+    message.extend(error.message_bytes());
+    // A handler of `$SIG{__WARN__}` may die in its turn; there is nobody left
+    // to tell.
+    match perl.warn(&message) {
+        Err(Error::Exit) => Err(Error::Exit),
+        _ => Ok(()),
+    }
+}
+
+fn multipart(server: &Server, perl: Perl, id: RequestId, head: &Head) -> Result<()> {
+    let Some(request) = begin(server, perl, id, head, None)? else {
+        return Ok(());
+    };
+    call_hook(&request, "on_multipart", &[])?;
+    server.acknowledge(id)
+}
+
+fn field(server: &Server, perl: Perl, id: RequestId, name: &[u8], value: &Text) -> Result<()> {
+    if let Some(object) = object(server, id) {
+        request::add(perl, &object, "post", name, text::scalar(perl, value))?;
+    }
+    server.acknowledge(id)
+}
+
+fn file_opened(
+    server: &Server,
+    perl: Perl,
+    id: RequestId,
+    name: &[u8],
+    file_name: &[u8],
+    file: TemporaryFile,
+) -> Result<()> {
+    let Some(request) = server.request(id) else {
+        return Ok(());
+    };
+    let Some(object) = request.object.clone() else {
+        return Ok(());
+    };
+    let part = multipart_file::create(perl, &object, file_name, file)?;
+    drop(server.set_file(id, Some(part.clone())));
+    request::add(perl, &object, "file", name, part.reference())?;
+    call_hook(&request, "on_file_open", &[part.reference()])?;
+    server.acknowledge(id)
+}
+
+fn file_data(server: &Server, perl: Perl, id: RequestId, data: &[u8], size: u64) -> Result<()> {
+    if let Some((request, part)) = request_and_file(server, id) {
+        multipart_file::set_size(perl, &part, size)?;
+        let data = Scalar::from_bytes(perl, data);
+        call_hook(&request, "on_file_write", &[part.reference(), data])?;
+    }
+    server.acknowledge(id)
+}
+
+fn file_received(server: &Server, perl: Perl, id: RequestId, size: u64) -> Result<()> {
+    if let Some((request, part)) = request_and_file(server, id) {
+        multipart_file::set_size(perl, &part, size)?;
+        drop(server.set_file(id, None));
+        call_hook(&request, "on_file_received", &[part.reference()])?;
+    }
+    server.acknowledge(id)
+}
+
+/// The request is complete: its main callback is called.
+fn complete(
+    server: &Server,
+    perl: Perl,
+    id: RequestId,
+    head: Option<Box<Head>>,
+    body: Option<Vec<u8>>,
+) -> Result<()> {
+    let request = match head {
+        Some(head) => begin(server, perl, id, &head, body)?,
+        None => server.request(id),
+    };
+    let Some(request) = request else {
+        return Ok(());
+    };
+    if let Some(object) = &request.object {
+        object.insert("received", Scalar::from_integer(perl, 1))?;
+        if request::watches_client(object)? {
+            server.with_engine(|engine| engine.watch_disconnect(id));
+        }
+        call_main(perl, &request.listener, object)?;
+    }
+    drop(request);
+    server.release_object(id);
+    server.acknowledge(id)
+}
+
+/// Calls `HTTP::Server::EV::PortListener::_run_callback`, which has the label
+/// that `$cgi->next` jumps to, or its sister that makes a Coro thread first.
+fn call_main(perl: Perl, listener: &Hash, object: &Hash) -> Result<()> {
+    let threading = match listener.get("threading")? {
+        Some(threading) => threading.is_true()?,
+        None => false,
+    };
+    let runner = match threading {
+        true => "HTTP::Server::EV::PortListener::_run_callback_in_thread",
+        false => "HTTP::Server::EV::PortListener::_run_callback",
+    };
+    let Some(runner) = perl.code(runner) else {
+        return Ok(());
+    };
+    let callback = match listener.get("cb")? {
+        Some(callback) => callback,
+        None => return Ok(()),
+    };
+    call_or_warn(&runner, &[callback, object.reference()])
+}
+
+fn failed(server: &Server, id: RequestId) -> Result<()> {
+    let Some(request) = server.request(id) else {
+        server.with_engine(|engine| engine.acknowledge(id));
+        return Ok(());
+    };
+    call_hook(&request, "on_error", &[])?;
+    server.with_engine(|engine| engine.acknowledge(id));
+    server.forget(id);
+    Ok(())
+}
+
+fn disconnected(server: &Server, perl: Perl, id: RequestId) -> Result<()> {
+    let Some(request) = server.request(id) else {
+        return Ok(());
+    };
+    let Some(buffer) = request.buffer.as_hash() else {
+        return Ok(());
+    };
+    let is_open = server.with_engine(|engine| engine.is_open(id));
+    if !is_open {
+        buffer.insert("status", Scalar::from_integer(perl, -1))?;
+    }
+    match buffer.get("onerror")?.and_then(|onerror| onerror.as_code()) {
+        Some(onerror) => call_or_warn(&onerror, &[]),
+        None => Ok(()),
+    }
+}
+
+fn drained(server: &Server, id: RequestId) -> Result<()> {
+    let (callbacks, buffer) = server.take_drain_callbacks(id);
+    for callback in callbacks {
+        call_or_warn(&callback, &[])?;
+    }
+    drop(buffer);
+    Ok(())
+}
+
+/// Makes the request object and enters the request into the table.
+fn begin(
+    server: &Server,
+    perl: Perl,
+    id: RequestId,
+    head: &Head,
+    body: Option<Vec<u8>>,
+) -> Result<Option<Request>> {
+    let Some(listener) = server.listener(head.listener) else {
+        server.with_engine(|engine| engine.drop_request(id));
+        return Ok(None);
+    };
+    let made = request::create(perl, id, head, &listener, body)?;
+    let request = Request {
+        listener,
+        object: Some(made.object),
+        file: None,
+        buffer: made.weak_buffer,
+    };
+    server.add_request(id, request.clone());
+    Ok(Some(request))
+}
+
+/// Calls one of the listener's `on_*` with the request object and what follows.
+fn call_hook(request: &Request, name: &str, rest: &[Scalar]) -> Result<()> {
+    let Some(hook) = request.listener.get(name)?.and_then(|hook| hook.as_code()) else {
+        return Ok(());
+    };
+    let Some(object) = &request.object else {
+        return Ok(());
+    };
+    let mut arguments = vec![object.reference()];
+    arguments.extend_from_slice(rest);
+    hook.call(&arguments)
+}
+
+fn request_and_file(server: &Server, id: RequestId) -> Option<(Request, Hash)> {
+    let request = server.request(id)?;
+    let file = request.file.clone()?;
+    Some((request, file))
+}
+
+fn object(server: &Server, id: RequestId) -> Option<Hash> {
+    server.request(id)?.object
+}

@@ -1,0 +1,155 @@
+//! `listen`, and `HTTP::Server::EV::PortListener`.
+
+use std::io;
+use std::rc::Rc;
+
+use engine::address::ListenAddress;
+use engine::{ListenSocket, ListenerId};
+use perl_xs::{Arguments, Error, Hash, Package, Perl, Result, Returned, Scalar, handle};
+
+use crate::options::Options;
+use crate::server::Server;
+
+const PACKAGE: &str = "HTTP::Server::EV::PortListener";
+
+/// What a PortListener holds of the engine. The engine's listener outlives it:
+/// `%HTTP::Server::EV::listeners` keeps each for as long as the process runs.
+struct Listening {
+    id: ListenerId,
+}
+
+pub fn define(package: Package) -> Result<()> {
+    package.define("start", start)?;
+    package.define("stop", stop)
+}
+
+/// `HTTP::Server::EV->listen($what, $callback, \%options)`
+pub fn listen(arguments: &Arguments<'_>) -> Result<Returned> {
+    let perl = arguments.perl();
+    let what = given(arguments, 1)?.ok_or_else(|| Error::croak("Port undefined!"))?;
+    let listeners = perl.hash_variable("HTTP::Server::EV::listeners");
+    let key = what.bytes()?;
+    if listeners.contains_key(&key)? {
+        return Err(Error::croak("You can`t bind two listeners on one port!\n"));
+    }
+
+    let listener = match given(arguments, 3)? {
+        Some(options) => options
+            .as_hash()
+            .ok_or_else(|| Error::croak("listen takes a hash reference of options"))?,
+        None => Hash::new(perl),
+    };
+    let instance = perl.scalar_variable("HTTP::Server::EV::instance").as_hash();
+    let options = Options {
+        listener: &listener,
+        server: instance.as_ref(),
+    }
+    .read()?;
+    let socket = socket(&what, &listener)?;
+
+    let callback = given(arguments, 2)?.ok_or_else(|| Error::croak("No callback!"))?;
+    if callback.as_code().is_none() {
+        return Err(Error::croak("listen takes a code reference as its callback"));
+    }
+    listener.insert("port", what.copy()?)?;
+    listener.insert("cb", callback.copy()?)?;
+    listener.insert("stopped", Scalar::from_integer(perl, 0))?;
+
+    // The children that are forked here share the socket, and none has watched
+    // it yet.
+    if let Some(fork_hook) = listener.get("fork_hook")?.and_then(|hook| hook.as_code()) {
+        fork_hook.call(&[])?;
+    }
+
+    let server = Server::start(perl)?;
+    let id = server
+        .with_engine(|engine| engine.listen(socket, options))
+        .map_err(|error| cannot_listen(&what, &error))?;
+    listener.attach(Rc::new(Listening { id }))?;
+    listener.bless(PACKAGE)?;
+    server.add_listener(id, listener.clone());
+    listeners.insert(&key, listener.reference())?;
+    Ok(listener.reference().into())
+}
+
+/// `$listener->start`: connections are accepted again.
+fn start(arguments: &Arguments<'_>) -> Result<Returned> {
+    let (server, listener, id) = this(arguments)?;
+    server.with_engine(|engine| engine.start_listener(id));
+    set_stopped(arguments.perl(), &listener, 0)
+}
+
+/// `$listener->stop`: none is accepted until `start`; those there are go on.
+fn stop(arguments: &Arguments<'_>) -> Result<Returned> {
+    let (server, listener, id) = this(arguments)?;
+    server.with_engine(|engine| engine.stop_listener(id));
+    set_stopped(arguments.perl(), &listener, 1)
+}
+
+fn set_stopped(perl: Perl, listener: &Hash, stopped: i64) -> Result<Returned> {
+    listener.insert("stopped", Scalar::from_integer(perl, stopped))?;
+    Ok(Returned::Nothing)
+}
+
+fn this(arguments: &Arguments<'_>) -> Result<(Rc<Server>, Hash, ListenerId)> {
+    let listener = arguments.get(0).and_then(|listener| listener.as_hash());
+    let listening = listener
+        .as_ref()
+        .and_then(|listener| listener.attached::<Listening>());
+    match (listener, listening) {
+        (Some(listener), Some(listening)) => {
+            Ok((Server::start(arguments.perl())?, listener, listening.id))
+        }
+        _ => Err(Error::croak("not an HTTP::Server::EV::PortListener")),
+    }
+}
+
+/// The argument, if it is true.
+fn given(arguments: &Arguments<'_>, index: usize) -> Result<Option<Scalar>> {
+    match arguments.get(index) {
+        Some(value) if value.is_true()? => Ok(Some(value)),
+        _ => Ok(None),
+    }
+}
+
+/// Binds the address, or takes over the socket the application brought: as the
+/// first argument, as `{ fd => N }` there, or as the option `socket`.
+fn socket(what: &Scalar, listener: &Hash) -> Result<ListenSocket> {
+    let brought = match listener.get("socket")? {
+        Some(socket) if socket.is_true()? => Some(socket),
+        _ => None,
+    };
+    let descriptor = match (&brought, what.as_hash()) {
+        (Some(socket), _) => Some(socket.descriptor().ok_or_else(|| {
+            Error::croak("HTTP::Server::EV: socket takes a listening socket handle")
+        })?),
+        (None, Some(options)) if !what.is_object() => Some(numbered_descriptor(&options)?),
+        (None, _) => what.descriptor(),
+    };
+    let Some(descriptor) = descriptor else {
+        return bind(what);
+    };
+    // The engine has a descriptor of its own, whatever becomes of the handle.
+    handle::duplicate(descriptor)
+        .and_then(ListenSocket::from_descriptor)
+        .map_err(|error| cannot_listen(what, &error))
+}
+
+fn numbered_descriptor(options: &Hash) -> Result<i32> {
+    let wrong = || Error::croak("HTTP::Server::EV: fd takes the number of a listening socket");
+    let number = options.get("fd")?.ok_or_else(wrong)?.integer()?;
+    i32::try_from(number).map_err(|_| wrong())
+}
+
+fn bind(what: &Scalar) -> Result<ListenSocket> {
+    let address = what.text()?;
+    address
+        .parse::<ListenAddress>()
+        .and_then(|address| ListenSocket::bind(&address))
+        .map_err(|error| cannot_listen(what, &error))
+}
+
+fn cannot_listen(what: &Scalar, error: &io::Error) -> Error {
+    let what = what.text().unwrap_or_default();
+    Error::croak(format!("HTTP::Server::EV cannot listen on {what}: {error}"))
+}

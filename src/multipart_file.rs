@@ -1,0 +1,101 @@
+//! `HTTP::Server::EV::MultipartFile`: one received file.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use engine::store::TemporaryFile;
+use perl_xs::handle::{self, Mode};
+use perl_xs::{Arguments, Error, Hash, Package, Perl, Result, Returned, Scalar};
+
+use crate::server::Server;
+
+const PACKAGE: &str = "HTTP::Server::EV::MultipartFile";
+
+pub fn define(package: Package) -> Result<()> {
+    package.define("_open", open)?;
+    package.define("_persist", persist)?;
+    package.define("_persist_later", persist_later)
+}
+
+/// Makes the object. The temporary file goes when the object does, unless it
+/// was saved.
+pub fn create(perl: Perl, request: &Hash, name: &[u8], file: TemporaryFile) -> Result<Hash> {
+    let part = Hash::new(perl);
+    part.insert("name", Scalar::from_perl_utf8(perl, name))?;
+    part.insert("size", Scalar::from_integer(perl, 0))?;
+    let path = file.path();
+    part.insert("path", Scalar::from_bytes(perl, path.as_os_str().as_bytes()))?;
+    let parent = request.reference();
+    parent.weaken()?;
+    part.insert("parent_req", parent)?;
+    part.attach(Rc::new(file))?;
+    part.bless(PACKAGE)?;
+    Ok(part)
+}
+
+pub fn set_size(perl: Perl, part: &Hash, size: u64) -> Result<()> {
+    part.insert("size", Scalar::from_unsigned(perl, size))
+}
+
+/// What a backend is told of file work: true, or false and the reason.
+pub fn outcome(perl: Perl, result: io::Result<()>) -> Vec<Scalar> {
+    match result {
+        Ok(()) => vec![Scalar::from_integer(perl, 1)],
+        Err(error) => vec![
+            Scalar::from_integer(perl, 0),
+            Scalar::from_text(perl, &error.to_string()),
+        ],
+    }
+}
+
+/// `$file->_open`: a handle at the start of the data, or undef.
+fn open(arguments: &Arguments<'_>) -> Result<Returned> {
+    let perl = arguments.perl();
+    let file = this(arguments)?;
+    let handle = match file.reopen() {
+        Ok(descriptor) => handle::open(perl, descriptor, Mode::Read, None)?,
+        Err(_) => Scalar::undef(perl),
+    };
+    Ok(handle.into())
+}
+
+/// `$file->_persist($destination)`: the outcome.
+fn persist(arguments: &Arguments<'_>) -> Result<Returned> {
+    let file = this(arguments)?;
+    let destination = destination(arguments)?;
+    let result = file.persist(&destination);
+    Ok(Returned::List(outcome(arguments.perl(), result)))
+}
+
+/// `$file->_persist_later($destination, $callback)`: on a thread, then calls
+/// back with the outcome.
+fn persist_later(arguments: &Arguments<'_>) -> Result<Returned> {
+    let file = TemporaryFile::clone(&*this(arguments)?);
+    let destination = destination(arguments)?;
+    let callback = arguments
+        .required(2, "callback")?
+        .as_code()
+        .ok_or_else(|| Error::croak("save takes a code reference as its callback"))?;
+    let work = Box::new(move || file.persist(Path::new(&destination)));
+    Server::start(arguments.perl())?.spawn(work, callback);
+    Ok(Returned::Nothing)
+}
+
+fn this(arguments: &Arguments<'_>) -> Result<Rc<TemporaryFile>> {
+    arguments
+        .get(0)
+        .and_then(|part| part.as_hash())
+        .and_then(|part| part.attached::<TemporaryFile>())
+        .ok_or_else(|| Error::croak("not an HTTP::Server::EV::MultipartFile"))
+}
+
+fn destination(arguments: &Arguments<'_>) -> Result<PathBuf> {
+    let path = arguments.required(1, "destination")?.bytes()?;
+    if path.is_empty() {
+        return Err(Error::croak("save takes the path of the file to be made"));
+    }
+    Ok(PathBuf::from(OsStr::from_bytes(&path)))
+}

@@ -1,0 +1,148 @@
+//! The options of `listen`, read into what the engine takes.
+
+use std::time::Duration;
+
+use engine::ListenerOptions;
+use engine::limits::Limits;
+use perl_xs::{Error, Hash, Result, Scalar};
+
+const CALLBACKS: [&str; 6] = [
+    "fork_hook",
+    "on_error",
+    "on_file_open",
+    "on_file_received",
+    "on_file_write",
+    "on_multipart",
+];
+
+/// Where options are looked up: the listener's own, then the server's, which are
+/// the defaults for all listeners.
+pub struct Options<'a> {
+    pub listener: &'a Hash,
+    pub server: Option<&'a Hash>,
+}
+
+impl Options<'_> {
+    /// Reads all that the engine wants to know.
+    ///
+    /// # Errors
+    ///
+    /// A Perl exception that names the option and what it takes.
+    pub fn read(&self) -> Result<ListenerOptions> {
+        self.check_callbacks()?;
+        let default = ListenerOptions::default();
+        Ok(ListenerOptions {
+            limits: self.limits()?,
+            timeout: self.idle_timeout(default.timeout)?,
+            header_timeout: self.seconds("header_timeout", default.header_timeout)?,
+            write_timeout: self.seconds("write_timeout", default.write_timeout)?,
+            body_methods: self.methods(default.body_methods)?,
+            error_responses: self.flag("error_responses")?,
+            report_file_data: self.is_given("on_file_write")?,
+            max_connections: self.number("max_connections", default.max_connections)?,
+        })
+    }
+
+    fn limits(&self) -> Result<Limits> {
+        let default = Limits::default();
+        Ok(Limits {
+            uri: self.number("max_uri", default.uri)?,
+            header_line: self.number("max_header_line", default.header_line)?,
+            header_size: self.number("max_header_size", default.header_size)?,
+            headers: self.number("max_headers", default.headers)?,
+            field_name: self.number("max_field_name", default.field_name)?,
+            file_name: self.number("max_file_name", default.file_name)?,
+            field_value: self.number("max_field_value", default.field_value)?,
+            parts: self.number("max_parts", default.parts)?,
+            urlencoded_body: self.number("max_urlencoded_body", default.urlencoded_body)?,
+            urlencoded_fields: default.urlencoded_fields,
+            cookies: default.cookies,
+            file_size: self.number("max_file_size", default.file_size)?,
+            files: self.number("max_files", default.files)?,
+            body_size: self.number("max_body_size", default.body_size)?,
+        })
+    }
+
+    fn check_callbacks(&self) -> Result<()> {
+        for name in CALLBACKS {
+            if let Some(value) = self.get(name)? {
+                if value.as_code().is_none() {
+                    return Err(takes(name, "a code reference"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// `timeout` has rules of its own: what is no number means none.
+    fn idle_timeout(&self, default: Option<Duration>) -> Result<Option<Duration>> {
+        match self.listener.get("timeout")? {
+            Some(value) if value.is_defined()? => Ok(duration(value.number()?)),
+            _ => Ok(default),
+        }
+    }
+
+    fn seconds(&self, name: &str, default: Option<Duration>) -> Result<Option<Duration>> {
+        let Some(value) = self.get(name)? else {
+            return Ok(default);
+        };
+        let seconds = value.number()?;
+        if !value.looks_like_number()? || !(0.0..1e9).contains(&seconds) {
+            return Err(takes(name, "a number of seconds, or 0 for none"));
+        }
+        Ok(duration(seconds))
+    }
+
+    fn number(&self, name: &str, default: u64) -> Result<u64> {
+        let Some(value) = self.get(name)? else {
+            return Ok(default);
+        };
+        let wrong = || takes(name, "a whole number, 0 or more");
+        if !value.looks_like_number()? {
+            return Err(wrong());
+        }
+        u64::try_from(value.integer()?).map_err(|_| wrong())
+    }
+
+    fn flag(&self, name: &str) -> Result<bool> {
+        self.get(name)?.map_or(Ok(false), |value| value.is_true())
+    }
+
+    fn methods(&self, default: Vec<Vec<u8>>) -> Result<Vec<Vec<u8>>> {
+        let Some(value) = self.get("body_methods")? else {
+            return Ok(default);
+        };
+        let list = value
+            .as_array()
+            .ok_or_else(|| takes("body_methods", "an array reference of method names"))?;
+        list.values()?.iter().map(Scalar::bytes).collect()
+    }
+
+    fn is_given(&self, name: &str) -> Result<bool> {
+        Ok(self.get(name)?.is_some())
+    }
+
+    /// The value, unless it is undefined in both places.
+    fn get(&self, name: &str) -> Result<Option<Scalar>> {
+        for options in [Some(self.listener), self.server].into_iter().flatten() {
+            if let Some(value) = options.get(name)? {
+                if value.is_defined()? {
+                    return Ok(Some(value));
+                }
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Nothing, for a number that is not positive.
+fn duration(seconds: f64) -> Option<Duration> {
+    if seconds <= 0.0 {
+        return None;
+    }
+    Duration::try_from_secs_f64(seconds).ok()
+}
+
+fn takes(name: &str, what: &str) -> Error {
+    Error::croak(format!("HTTP::Server::EV: {name} takes {what}"))
+}

@@ -1,0 +1,275 @@
+//! Builds the request object: a plain hash with the keys of RFC 3875, and those
+//! that applications have long known besides.
+
+use engine::form::urlencoded::{self, Field};
+use engine::form::{charset::Text, cookies};
+use engine::{Head, RequestId, SocketAddress};
+use perl_xs::{Array, Hash, Perl, Result, Scalar};
+
+use crate::buffer;
+use crate::text;
+
+const PACKAGE: &str = "HTTP::Server::EV::CGI";
+
+/// Set by the server: a header of such a name never overwrites them.
+const SERVER_KEYS: [&[u8]; 15] = [
+    b"CONTENT_LENGTH",
+    b"CONTENT_TYPE",
+    b"DOCUMENT_URI",
+    b"GATEWAY_INTERFACE",
+    b"PATH_INFO",
+    b"QUERY_STRING",
+    b"REMOTE_ADDR",
+    b"REMOTE_PORT",
+    b"REQUEST_METHOD",
+    b"REQUEST_URI",
+    b"SCRIPT_NAME",
+    b"SERVER_NAME",
+    b"SERVER_PORT",
+    b"SERVER_PROTOCOL",
+    b"SERVER_SOFTWARE",
+];
+
+/// A new request object, and a weak reference to its Buffer.
+pub struct Made {
+    pub object: Hash,
+    pub weak_buffer: Scalar,
+}
+
+/// Makes the request object. `body` is that of an urlencoded request.
+pub fn create(
+    perl: Perl,
+    id: RequestId,
+    head: &Head,
+    listener: &Hash,
+    body: Option<Vec<u8>>,
+) -> Result<Made> {
+    let object = Hash::new(perl);
+    object.reserve(24);
+    object.insert("fd", Scalar::from_integer(perl, head.descriptor.into()))?;
+    object.insert("stack_pos", Scalar::from_unsigned(perl, head.slot as u64))?;
+    object.insert("headers", headers(perl, head)?.reference())?;
+    for name in ["post", "post_a", "file", "file_a"] {
+        object.insert(name, Hash::new(perl).reference())?;
+    }
+    object.insert("stdout_guard", Array::new(perl).reference())?;
+    object.insert("timer", Scalar::from_number(perl, perl_ev::now()))?;
+
+    let options = field_options(perl, listener)?;
+    if let Some(query) = head.request.query() {
+        add_all(perl, &object, "get", urlencoded::parse(query, &options))?;
+    }
+    if let Some(line) = head.request.header("Cookie") {
+        add_cookies(perl, &object, line, &options)?;
+    }
+    if let Some(body) = body {
+        add_all(perl, &object, "post", urlencoded::parse(&body, &options))?;
+        object.insert("REQUEST_BODY", Scalar::from_bytes(perl, &body))?;
+    }
+
+    let parent = listener.reference();
+    parent.weaken()?;
+    object.insert("parent_listener", parent)?;
+    let buffer = buffer::create(perl, id, head.descriptor)?;
+    let weak_buffer = buffer.reference();
+    object.insert("buffer", buffer.reference())?;
+    weak_buffer.weaken()?;
+    object.bless(PACKAGE)?;
+    Ok(Made {
+        object,
+        weak_buffer,
+    })
+}
+
+/// Adds a value to the pair of hashes `kind` (the last value of each name) and
+/// `kind_a` (all of them, in order).
+pub fn add(perl: Perl, object: &Hash, kind: &str, name: &[u8], value: Scalar) -> Result<()> {
+    let last = child_hash(perl, object, kind)?;
+    let all = child_hash(perl, object, &format!("{kind}_a"))?;
+    last.insert(name, value.clone())?;
+    match all.get(name)?.and_then(|list| list.as_array()) {
+        Some(list) => list.push(value),
+        None => {
+            let list = Array::new(perl);
+            list.push(value)?;
+            all.insert(name, list.reference())
+        }
+    }
+}
+
+/// Whether the client's hanging up is told to the Buffer: of these methods
+/// nothing more is expected from it.
+pub fn watches_client(object: &Hash) -> Result<bool> {
+    let Some(headers) = object.get("headers")?.and_then(|headers| headers.as_hash()) else {
+        return Ok(false);
+    };
+    match headers.get("REQUEST_METHOD")? {
+        Some(method) => Ok(matches!(method.bytes()?.as_slice(), b"GET" | b"POST")),
+        None => Ok(false),
+    }
+}
+
+fn headers(perl: Perl, head: &Head) -> Result<Hash> {
+    let headers = Hash::new(perl);
+    headers.reserve(3 * head.request.headers().len() + SERVER_KEYS.len());
+    for (name, value) in head.request.headers() {
+        add_header(perl, &headers, name, value)?;
+    }
+    add_server_keys(perl, &headers, head)?;
+    Ok(headers)
+}
+
+/// Stores one scalar under the name as it came, as `HTTP_` and the name in
+/// capitals, and as the same with underscores for dashes (RFC 3875, 4.1.18).
+/// A name that comes with underscores never replaces one that has dashes.
+fn add_header(perl: Perl, headers: &Hash, name: &[u8], value: &[u8]) -> Result<()> {
+    let value = Scalar::from_bytes(perl, value);
+    if !name.starts_with(b"HTTP_") && !SERVER_KEYS.contains(&name) {
+        headers.insert(name, value.clone())?;
+    }
+    let dashed = [b"HTTP_".as_slice(), &name.to_ascii_uppercase()].concat();
+    if name.contains(&b'_') && headers.contains_key(&dashed)? {
+        return Ok(());
+    }
+    if name.contains(&b'-') {
+        let underscored = dashed.iter().map(|&byte| match byte {
+            b'-' => b'_',
+            other => other,
+        });
+        headers.insert(underscored.collect::<Vec<u8>>(), value.clone())?;
+    }
+    headers.insert(dashed, value)
+}
+
+fn add_server_keys(perl: Perl, headers: &Hash, head: &Head) -> Result<()> {
+    let request = &head.request;
+    let bytes = |value: &[u8]| Scalar::from_bytes(perl, value);
+    let optional = |value: Option<&[u8]>| value.map_or_else(|| Scalar::undef(perl), bytes);
+    let number = |value: Option<u16>| match value {
+        Some(value) => Scalar::from_integer(perl, value.into()),
+        None => Scalar::undef(perl),
+    };
+    let path = bytes(request.path());
+
+    headers.insert("REQUEST_METHOD", bytes(request.method()))?;
+    headers.insert("REQUEST_URI", bytes(request.target()))?;
+    headers.insert("REMOTE_ADDR", remote_address(perl, head)?)?;
+    headers.insert("REMOTE_PORT", number(head.peer.port()))?;
+    headers.insert("SCRIPT_NAME", path.clone())?;
+    headers.insert("DOCUMENT_URI", path)?;
+    headers.insert("PATH_INFO", bytes(&urlencoded::decode(request.path()).0))?;
+    headers.insert("QUERY_STRING", optional(request.query()))?;
+    headers.insert("CONTENT_TYPE", optional(request.content_type()))?;
+    headers.insert("CONTENT_LENGTH", optional(request.header("Content-Length")))?;
+    headers.insert("SERVER_PROTOCOL", bytes(request.version().as_str().as_bytes()))?;
+    headers.insert("SERVER_NAME", bytes(&server_name(head)))?;
+    headers.insert("SERVER_PORT", number(head.local.port()))?;
+    headers.insert("GATEWAY_INTERFACE", bytes(b"CGI/1.1"))
+}
+
+/// The client's address; behind a proxy (`backend`), what the proxy says it is.
+fn remote_address(perl: Perl, head: &Head) -> Result<Scalar> {
+    let is_backend = perl
+        .scalar_variable("HTTP::Server::EV::backend")
+        .is_true()?;
+    if let (true, Some(address)) = (is_backend, head.request.header("X-Real-IP")) {
+        return Ok(Scalar::from_bytes(perl, address));
+    }
+    let address = match head.peer {
+        SocketAddress::Ip(address) => address.ip().to_string(),
+        SocketAddress::Unix => "unix:".to_owned(),
+    };
+    Ok(Scalar::from_bytes(perl, address.as_bytes()))
+}
+
+/// The host the client asked for, without its port; else where it connected to.
+fn server_name(head: &Head) -> Vec<u8> {
+    let local = || head.local.ip().map_or_else(Vec::new, |ip| ip.to_string().into_bytes());
+    head.request.header("Host").map_or_else(local, without_port)
+}
+
+fn without_port(host: &[u8]) -> Vec<u8> {
+    let port = host.iter().rposition(|&byte| byte == b':');
+    let bracket = host.iter().rposition(|&byte| byte == b']');
+    match (port, bracket) {
+        (Some(port), bracket) if bracket.is_none_or(|bracket| bracket < port) => {
+            host[..port].to_vec()
+        }
+        _ => host.to_vec(),
+    }
+}
+
+fn field_options(perl: Perl, listener: &Hash) -> Result<urlencoded::Options> {
+    let fields = perl
+        .scalar_variable("HTTP::Server::EV::CGI::MAX_URLENCODED_FIELDS")
+        .integer()?;
+    let plus_as_space = match listener.get("plus_as_space")? {
+        Some(plus_as_space) => plus_as_space.is_true()?,
+        None => false,
+    };
+    Ok(urlencoded::Options {
+        max_fields: u64::try_from(fields).unwrap_or(0),
+        plus_as_space,
+    })
+}
+
+fn add_all(
+    perl: Perl,
+    object: &Hash,
+    kind: &str,
+    fields: impl Iterator<Item = Field>,
+) -> Result<()> {
+    for field in fields {
+        let value = field_value(perl, &field);
+        add_text(perl, object, kind, &field.name, value)?;
+    }
+    Ok(())
+}
+
+fn add_cookies(
+    perl: Perl,
+    object: &Hash,
+    line: &[u8],
+    options: &urlencoded::Options,
+) -> Result<()> {
+    let cookies = child_hash(perl, object, "cookies")?;
+    for field in cookies::parse(line, options) {
+        let value = field_value(perl, &field);
+        cookies.insert_text(field.name.as_bytes(), value)?;
+    }
+    Ok(())
+}
+
+/// As `add`, for names that are text.
+fn add_text(perl: Perl, object: &Hash, kind: &str, name: &Text, value: Scalar) -> Result<()> {
+    let last = child_hash(perl, object, kind)?;
+    let all = child_hash(perl, object, &format!("{kind}_a"))?;
+    let list = match all.get_text(name.as_bytes())?.and_then(|list| list.as_array()) {
+        Some(list) => list,
+        None => {
+            let list = Array::new(perl);
+            all.insert_text(name.as_bytes(), list.reference())?;
+            list
+        }
+    };
+    last.insert_text(name.as_bytes(), value.clone())?;
+    list.push(value)
+}
+
+fn field_value(perl: Perl, field: &Field) -> Scalar {
+    match &field.value {
+        Some(value) => text::scalar(perl, value),
+        None => Scalar::undef(perl),
+    }
+}
+
+/// The hash under this key, made if there is none.
+fn child_hash(perl: Perl, object: &Hash, name: &str) -> Result<Hash> {
+    if let Some(hash) = object.get(name)?.and_then(|value| value.as_hash()) {
+        return Ok(hash);
+    }
+    let hash = Hash::new(perl);
+    object.insert(name, hash.reference())?;
+    Ok(hash)
+}
+
