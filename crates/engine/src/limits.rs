@@ -135,3 +135,22 @@ impl Exceeded {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_status_is_the_one_of_what_is_too_large() {
+        let statuses = [
+            (Exceeded::Uri, 414),
+            (Exceeded::HeaderLine, 431),
+            (Exceeded::Headers, 431),
+            (Exceeded::FieldValue, 413),
+            (Exceeded::BodySize, 413),
+        ];
+        for (exceeded, status) in statuses {
+            assert_eq!(exceeded.status(), status, "{exceeded}");
+        }
+    }
+}

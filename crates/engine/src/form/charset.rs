@@ -179,3 +179,80 @@ const CP1251_80_TO_BF: [char; 64] = [
     'Ї', // A0
     '°', '±', 'І', 'і', 'ґ', 'µ', '¶', '·', 'ё', '№', 'є', '»', 'ј', 'Ѕ', 'ѕ', 'ї', // B0
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    macro_rules! validity {
+        ($($name:ident: $bytes:expr => $expected:expr;)*) => {$(
+            #[test]
+            fn $name() {
+                // Between other characters too, so that the position is right.
+                for (before, after) in [("", ""), ("aж", "жa")] {
+                    let bytes = [before.as_bytes(), $bytes, after.as_bytes()].concat();
+                    assert_eq!(is_valid(&bytes), $expected);
+                }
+            }
+        )*};
+    }
+
+    // Each as `utf8::decode` of perl 5.36 has it.
+    validity! {
+        nothing: b"" => true;
+        ascii: b"a\0\x7f" => true;
+        cyrillic: "Жяї".as_bytes() => true;
+        emoji: "\u{1f600}".as_bytes() => true;
+        noncharacter: b"\xef\xbf\xbf" => true;
+        surrogate: b"\xed\xa0\x80" => true;
+        above_10ffff: b"\xf4\x90\x80\x80" => true;
+        four_bytes_greatest: b"\xf7\xbf\xbf\xbf" => true;
+        five_bytes_least: b"\xf8\x88\x80\x80\x80" => true;
+        six_bytes_greatest: b"\xfd\xbf\xbf\xbf\xbf\xbf" => true;
+        seven_bytes_least: b"\xfe\x82\x80\x80\x80\x80\x80" => true;
+        thirteen_bytes_least: b"\xff\x80\x80\x80\x80\x80\x81\x80\x80\x80\x80\x80\x80" => true;
+        thirteen_bytes_greatest: b"\xff\x80\x87\xbf\xbf\xbf\xbf\xbf\xbf\xbf\xbf\xbf\xbf" => true;
+        thirteen_bytes_too_great: b"\xff\x80\x88\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80" => false;
+        thirteen_bytes_overlong: b"\xff\x80\x80\x80\x80\x80\x80\xbf\xbf\xbf\xbf\xbf\xbf" => false;
+        seven_bytes_overlong: b"\xfe\x81\xbf\xbf\xbf\xbf\xbf" => false;
+        six_bytes_overlong: b"\xfc\x83\xbf\xbf\xbf\xbf" => false;
+        five_bytes_overlong: b"\xf8\x87\xbf\xbf\xbf" => false;
+        four_bytes_overlong: b"\xf0\x8f\xbf\xbf" => false;
+        three_bytes_overlong: b"\xe0\x9f\xbf" => false;
+        two_bytes_overlong: b"\xc1\xbf" => false;
+        truncated: b"\xd0" => false;
+        truncated_thirteen: b"\xff\x80\x80\x80\x80\x80\x81\x80\x80\x80\x80\x80" => false;
+        continuation_alone: b"\x80" => false;
+        no_continuation: b"\xf8\x88\x80\x80a" => false;
+    }
+
+    /// The code points of cp1251 from 0x80, as the module Encode of perl 5.36 has them.
+    const ENCODE: &str = "
+        0402 0403 201a 0453 201e 2026 2020 2021 20ac 2030 0409 2039 040a 040c 040b 040f
+        0452 2018 2019 201c 201d 2022 2013 2014 fffd 2122 0459 203a 045a 045c 045b 045f
+        00a0 040e 045e 0408 00a4 0490 00a6 00a7 0401 00a9 0404 00ab 00ac 00ad 00ae 0407
+        00b0 00b1 0406 0456 0491 00b5 00b6 00b7 0451 2116 0454 00bb 0458 0405 0455 0457";
+
+    #[test]
+    fn cp1251_is_that_of_encode() {
+        let upper = ENCODE
+            .split_whitespace()
+            .map(|code| u32::from_str_radix(code, 16).unwrap())
+            .chain(0x410..=0x44f);
+        let expected: String = (0..0x80)
+            .chain(upper)
+            .map(|code| char::from_u32(code).unwrap())
+            .collect();
+        let all: Vec<u8> = (0..=255).collect();
+        assert_eq!(Text::from_cp1251(all), Text::from(&expected[..]));
+    }
+
+    #[test]
+    fn what_is_not_utf_8_is_cp1251() {
+        assert_eq!(
+            Text::decide(b"\xcf\xf0\xe8\xe2\xe5\xf2".into()),
+            "Привет".into()
+        );
+        assert_eq!(Text::decide("Привет".into()), "Привет".into());
+    }
+}

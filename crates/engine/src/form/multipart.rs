@@ -617,3 +617,282 @@ fn parameter_value(rest: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     let (value, behind) = rest.split_at(length);
     Some((value.trim_ascii_end().to_vec(), behind))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a parser gave, with the data of each file in one piece.
+    #[derive(Debug, PartialEq, Eq)]
+    enum Part {
+        Field(Vec<u8>, Text),
+        File(Vec<u8>, Text, Vec<u8>),
+    }
+
+    fn field(name: &str, value: &str) -> Part {
+        Part::Field(name.into(), value.into())
+    }
+
+    fn file(name: &str, file_name: &str, data: &[u8]) -> Part {
+        Part::File(name.into(), file_name.into(), data.into())
+    }
+
+    /// Parses a body that comes in pieces of `size` bytes, as a connection would.
+    fn parse_in_pieces(
+        body: &[u8],
+        size: usize,
+        limits: &Limits,
+    ) -> Result<Vec<Part>, MultipartError> {
+        let mut multipart = Multipart::new(b"multipart/form-data; boundary=b", limits)?;
+        let mut parts = Vec::new();
+        let mut open_file = None;
+        let mut kept = Vec::new();
+        for piece in body.chunks(size) {
+            kept.extend_from_slice(piece);
+            loop {
+                let Step { consumed, item } = multipart.next(&kept)?;
+                match item {
+                    Item::Field { name, value } => parts.push(Part::Field(name, value)),
+                    Item::FileStart { name, file_name } => {
+                        assert!(open_file.replace((name, file_name, Vec::new())).is_none());
+                    }
+                    Item::FileData(range) => {
+                        assert!(!range.is_empty() && range.end <= consumed);
+                        open_file
+                            .as_mut()
+                            .unwrap()
+                            .2
+                            .extend_from_slice(&kept[range]);
+                    }
+                    Item::FileEnd => {
+                        let (name, file_name, data) = open_file.take().unwrap();
+                        parts.push(Part::File(name, file_name, data));
+                    }
+                    Item::End => return multipart.finish().map(|()| parts),
+                    Item::NeedMore => {
+                        kept.drain(..consumed);
+                        break;
+                    }
+                }
+                kept.drain(..consumed);
+            }
+        }
+        multipart.finish().map(|()| parts)
+    }
+
+    fn assert_parsed(body: &[u8], limits: &Limits, expected: &Result<Vec<Part>, MultipartError>) {
+        for size in [usize::MAX, 1, 2, 3, 5, 7, 11] {
+            let parts = parse_in_pieces(body, size, limits);
+            assert_eq!(&parts, expected, "in pieces of {size}");
+        }
+    }
+
+    macro_rules! bodies {
+        ($($name:ident: $body:expr => $expected:expr;)*) => {$(
+            #[test]
+            fn $name() {
+                assert_parsed($body, &Limits::default(), &$expected);
+            }
+        )*};
+    }
+
+    bodies! {
+        nothing: b"" => Ok(vec![]);
+        wrong_boundary: b"--c\r\n name=\"n\"\r\n\r\nv\r\n--c--\r\n" => Ok(vec![]);
+        no_parts: b"--b--\r\n" => Ok(vec![]);
+        one_field: b"--b\r\nContent-Disposition: form-data; name=\"n\"\r\n\r\nv\r\n--b--\r\n"
+            => Ok(vec![field("n", "v")]);
+        one_file: b"--b\r\nContent-Disposition: form-data; name=\"n\"; filename=\"f\"\r\n\
+            Content-Type: text/plain\r\n\r\ndata\r\n--b--" => Ok(vec![file("n", "f", b"data")]);
+        field_behind_file: b"--b\r\n name=\"n\"; filename=\"f\"\r\n\r\nhello\r\n--b\r\n name=\"m\"\r\n\r\n1\r\n--b--"
+            => Ok(vec![file("n", "f", b"hello"), field("m", "1")]);
+        empty_field: b"--b\r\n name=\"n\"\r\n\r\n\r\n--b--" => Ok(vec![field("n", "")]);
+        empty_file: b"--b\r\n name=\"n\"; filename=\"f\"\r\n\r\n\r\n--b--"
+            => Ok(vec![file("n", "f", b"")]);
+        empty_file_name: b"--b\r\n name=\"n\"; filename=\"\"\r\n\r\nv\r\n--b--"
+            => Ok(vec![field("n", "v")]);
+        extended_file_name: b"--b\r\n name=\"n\"; filename*=UTF-8''f\r\n\r\nv\r\n--b--"
+            => Ok(vec![field("n", "v")]);
+        no_part_head: b"--b\r\n\r\nv\r\n--b--" => Ok(vec![field("", "v")]);
+        names_in_either_order: b"--b\r\nX: filename=\"f\"\r\nY: z; name=\"n\"\r\n\r\n\r\n--b--"
+            => Ok(vec![file("n", "f", b"")]);
+        first_name_that_is_not_empty: b"--b\r\n name=\"\"; name=\"n\"; name=\"m\"\r\n\r\n\r\n--b--"
+            => Ok(vec![field("n", "")]);
+        name_in_other_case: b"--b\r\n Name=\"n\"; FileName=\"f\"\r\n\r\nv\r\n--b--"
+            => Ok(vec![field("", "v")]);
+        name_without_space: b"--b\r\n;name=\"n\"\r\n\r\nv\r\n--b--" => Ok(vec![field("", "v")]);
+        unquoted_names: b"--b\r\n form-data; name=n; filename=f.txt\r\n\r\nv\r\n--b--"
+            => Ok(vec![file("n", "f.txt", b"v")]);
+        name_within_a_name: b"--b\r\n name=\"a filename=\\\"f\\\"; name=\\\"m\\\"\"\r\n\r\nv\r\n--b--"
+            => Ok(vec![field("a filename=\"f\"; name=\"m\"", "v")]);
+        escaped_quotes: b"--b\r\n name=\"a\\\"b\"; filename=\"c\\\"\"\r\n\r\n\r\n--b--"
+            => Ok(vec![file("a\"b", "c\"", b"")]);
+        other_backslashes: b"--b\r\n name=\"\\a\\\\\"; filename=\"C:\\d\\e\"\r\n\r\n\r\n--b--"
+            => Ok(vec![file("\\a\\\\", "C__d_e", b"")]);
+        open_quote: b"--b\r\n name=\"n\r\n\r\nv\r\n--b--" => Err(MultipartError::OpenQuote);
+        open_quote_behind_backslash: b"--b\r\n name=\"n\\\"\r\n\r\nv\r\n--b--"
+            => Err(MultipartError::OpenQuote);
+        cp1251_value: b"--b\r\n name=\"n\"\r\n\r\n\xe6\r\n--b--" => Ok(vec![field("n", "ж")]);
+        cp1251_file_name: b"--b\r\n name=\"n\"; filename=\"\xe6\"\r\n\r\n\xe6\r\n--b--"
+            => Ok(vec![file("n", "ж", b"\xe6")]);
+        name_as_bytes: b"--b\r\n name=\"\xe6\"\r\n\r\n\r\n--b--"
+            => Ok(vec![Part::Field(vec![0xe6], "".into())]);
+        preamble: b"This is\r\n--bx\r\na preamble --b\r\n--b\r\n name=\"n\"\r\n\r\nv\r\n--b--"
+            => Ok(vec![field("n", "v")]);
+        preamble_of_one_line_end: b"\r\n--b\r\n name=\"n\"\r\n\r\nv\r\n--b--" => Ok(vec![field("n", "v")]);
+        epilogue: b"--b\r\n name=\"n\"\r\n\r\nv\r\n--b--\r\n\r\n\r\n--b\r\n name=\"m\"\r\n\r\n"
+            => Ok(vec![field("n", "v")]);
+        padding: b"--b \t\r\n name=\"n\"\r\n\r\nv\r\n--b  \r\n name=\"m\"\r\n\r\n\r\n--b--"
+            => Ok(vec![field("n", "v"), field("m", "")]);
+        like_a_delimiter: b"--b\r\n name=\"n\"; filename=\"f\"\r\n\r\n\
+            --b\r\n--\r\n--bX\r\n--b \t-\r\n--b-\r\n--b\r\r\n--b\n\r\n--b--"
+            => Ok(vec![file("n", "f", b"--b\r\n--\r\n--bX\r\n--b \t-\r\n--b-\r\n--b\r\r\n--b\n")]);
+        line_ends_before_the_delimiter: b"--b\r\n name=\"n\"\r\n\r\n\r\r\n\r\n\r\n--b--"
+            => Ok(vec![field("n", "\r\r\n\r\n")]);
+        delimiter_behind_line_feed: b"--b\r\n name=\"n\"\r\n\r\na\n--b\nb\r\n--b--"
+            => Ok(vec![field("n", "a\n--b\nb")]);
+
+        truncated_in_the_delimiter: b"--b\r\n name=\"n\"\r\n\r\nv\r\n--b" => Err(MultipartError::Truncated);
+        truncated_in_the_close: b"--b\r\n name=\"n\"\r\n\r\nv\r\n--b-" => Err(MultipartError::Truncated);
+        truncated_in_the_value: b"--b\r\n name=\"n\"\r\n\r\nv" => Err(MultipartError::Truncated);
+        truncated_in_the_file: b"--b\r\n name=\"n\"; filename=\"f\"\r\n\r\nv" => Err(MultipartError::Truncated);
+        truncated_in_the_part_head: b"--b\r\n name=\"n\"\r\n" => Err(MultipartError::Truncated);
+    }
+
+    const SMALL: Limits = Limits {
+        header_size: 40,
+        field_name: 3,
+        file_name: 4,
+        field_value: 5,
+        parts: 3,
+        file_size: 6,
+        files: 2,
+        uri: 0,
+        header_line: 0,
+        headers: 0,
+        urlencoded_body: 0,
+        urlencoded_fields: 0,
+        cookies: 0,
+        body_size: 0,
+    };
+
+    macro_rules! limits {
+        ($($name:ident: $body:expr => $expected:expr;)*) => {$(
+            #[test]
+            fn $name() {
+                assert_parsed($body, &SMALL, &$expected);
+            }
+        )*};
+    }
+
+    limits! {
+        all_at_their_limits: b"--b\r\n name=\"123\"; filename=\"1234\"; 34567890\r\n\r\n123456\r\n--b\r\n filename=f\r\n\r\n\
+            \r\n--b\r\n\r\n12345\r\n--b--"
+            => Ok(vec![file("123", "1234", b"123456"), file("", "f", b""), field("", "12345")]);
+        part_head_too_large: b"--b\r\n name=\"123\"; filename=\"1234\"; 345678901\r\n\r\n"
+            => Err(Exceeded::PartHeader.into());
+        part_head_too_large_already: b"--b\r\n345678901234567890123456789012345678901234"
+            => Err(Exceeded::PartHeader.into());
+        field_name_too_long: b"--b\r\n name=\"1234\"\r\n\r\n" => Err(Exceeded::FieldName.into());
+        file_name_too_long: b"--b\r\n filename=\"12345\"\r\n\r\n" => Err(Exceeded::FileName.into());
+        field_value_too_large: b"--b\r\n\r\n123456\r\n--b--" => Err(Exceeded::FieldValue.into());
+        field_value_too_large_already: b"--b\r\n\r\n123456" => Err(Exceeded::FieldValue.into());
+        file_too_large: b"--b\r\n filename=f\r\n\r\n1234567\r\n--b--" => Err(Exceeded::FileSize.into());
+        too_many_files: b"--b\r\n filename=f\r\n\r\n\r\n--b\r\n filename=f\r\n\r\n\r\n--b\r\n filename=f\r\n\r\n"
+            => Err(Exceeded::Files.into());
+        too_many_parts: b"--b\r\n\r\n\r\n--b\r\n\r\n\r\n--b\r\n\r\n\r\n--b\r\n\r\n"
+            => Err(Exceeded::Parts.into());
+    }
+
+    #[test]
+    fn parts_up_to_the_default_limit_pass() {
+        let body = |parts: usize| ["--b\r\n\r\n\r\n".repeat(parts), "--b--".into()].concat();
+        let parse = |parts| parse_in_pieces(body(parts).as_bytes(), usize::MAX, &Limits::default());
+        assert_eq!(parse(1025).map(|parts| parts.len()), Ok(1025));
+        assert_eq!(parse(1026), Err(Exceeded::Parts.into()));
+    }
+
+    #[test]
+    fn padding_without_end_is_data() {
+        let padding = " ".repeat(LONGEST_PADDING + 1);
+        let body = format!("--b\r\n\r\n\r\n--b{padding}\r\n--b--");
+        let value = format!("\r\n--b{padding}");
+        assert_parsed(
+            body.as_bytes(),
+            &Limits::default(),
+            &Ok(vec![field("", &value)]),
+        );
+    }
+
+    #[test]
+    fn file_data_are_as_large_as_the_input_allows() {
+        let body = b"--b\r\n filename=f\r\n\r\n1\r\n--bX\r\n2\r\n--b";
+        let mut multipart =
+            Multipart::new(b"multipart/form-data; boundary=b", &Limits::default()).unwrap();
+        let start = multipart.next(body).unwrap().consumed;
+        let step = multipart.next(&body[start..]).unwrap();
+        assert_eq!(&body[start..][..step.consumed], b"1\r\n--bX\r\n2");
+        assert_eq!(step.item, Item::FileData(0..step.consumed));
+    }
+
+    macro_rules! boundaries {
+        ($($name:ident: $content_type:expr => $expected:expr;)*) => {$(
+            #[test]
+            fn $name() {
+                let expected: Option<&[u8]> = $expected;
+                let multipart = Multipart::new($content_type, &Limits::default());
+                let delimiter = multipart.map(|multipart| multipart.delimiter.needle().to_vec());
+                let expected = expected
+                    .map(|boundary| [b"\r\n--", boundary].concat())
+                    .ok_or(MultipartError::Boundary);
+                assert_eq!(delimiter, expected);
+            }
+        )*};
+    }
+
+    boundaries! {
+        token: b"multipart/form-data; boundary=abc" => Some(b"abc");
+        quoted: b"multipart/form-data; boundary=\"a b;c\"" => Some(b"a b;c");
+        quoted_with_escapes: b"multipart/form-data; boundary=\"a\\\"\\b\"" => Some(b"a\"b");
+        no_space: b"multipart/form-data;boundary=abc" => Some(b"abc");
+        parameter_before: b"multipart/form-data; charset=utf-8; boundary=abc" => Some(b"abc");
+        parameter_behind: b"multipart/form-data; boundary=abc ; charset=utf-8" => Some(b"abc");
+        quoted_parameter_before: b"multipart/form-data; x=\"; boundary=no\" ; boundary=yes" => Some(b"yes");
+        parameter_without_value: b"multipart/form-data; x; ;boundary=abc" => Some(b"abc");
+        other_case: b"Multipart/Form-Data; BOUNDARY=aBc" => Some(b"aBc");
+        spaces_around: b"multipart/form-data ; boundary = abc " => Some(b"abc");
+        no_token_characters: b"multipart/form-data; boundary=----=_a/b:c?" => Some(b"----=_a/b:c?");
+        only_mul: b"mulx;boundary=abc" => Some(b"abc");
+        first_of_two: b"multipart/form-data; boundary=a; boundary=b" => Some(b"a");
+        none: b"multipart/form-data" => None;
+        other_parameter: b"multipart/form-data; xboundary=abc" => None;
+        empty_type: b"" => None;
+        empty_boundary: b"multipart/form-data; boundary=" => None;
+        empty_quoted: b"multipart/form-data; boundary=\"\"" => None;
+        open_quoted: b"multipart/form-data; boundary=\"abc" => None;
+        control_character: b"multipart/form-data; boundary=\"a\r\nb\"" => None;
+        longest: &[b"x;boundary=", &[b'a'; 256][..]].concat() => Some(&[b'a'; 256]);
+        too_long: &[b"x;boundary=", &[b'a'; 257][..]].concat() => None;
+    }
+
+    #[test]
+    fn file_names_are_cleaned() {
+        let names: [(&[u8], &str); 9] = [
+            (b"a b.txt", "a b.txt"),
+            (
+                b"a\tb\nc\x0bd\re*f/g:h<i>j?k\\l|m",
+                "a_b_c_d_e_f_g_h_i_j_k_l_m",
+            ),
+            (b"\0a\0b\0", "ab"),
+            (b"\0", "_"),
+            (b".", "_"),
+            (b"..", "_"),
+            (b".\0.", "_"),
+            (b"../.a\x0c", ".._.a\x0c"),
+            (b"\xe6:\xff", "ж_я"),
+        ];
+        for (name, cleaned) in names {
+            assert_eq!(clean_file_name(name.into()), cleaned.into());
+        }
+    }
+}

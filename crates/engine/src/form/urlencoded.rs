@@ -180,3 +180,76 @@ impl<'a> Iterator for Split<'a> {
         rest.get(..found.start)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEFAULT: Options = Options {
+        max_fields: 1024,
+        plus_as_space: false,
+    };
+    const PLUS_AS_SPACE: Options = Options {
+        plus_as_space: true,
+        ..DEFAULT
+    };
+    const TWO_FIELDS: Options = Options {
+        max_fields: 2,
+        ..DEFAULT
+    };
+    const UNLIMITED: Options = Options {
+        max_fields: 0,
+        ..DEFAULT
+    };
+
+    macro_rules! fields {
+        ($($name:ident: $input:expr, $options:expr => [$($field:expr),*];)*) => {$(
+            #[test]
+            fn $name() {
+                let expected: Vec<(&str, Option<&str>)> = vec![$($field),*];
+                let expected: Vec<Field> = expected
+                    .into_iter()
+                    .map(|(name, value)| Field { name: name.into(), value: value.map(Text::from) })
+                    .collect();
+                assert_eq!(parse($input, &$options).collect::<Vec<_>>(), expected);
+            }
+        )*};
+    }
+
+    fields! {
+        second_equals_sign: b"a=b=c", DEFAULT => [("a", Some("b=c"))];
+        encoded_second_equals_sign: b"a=b%3Dc", DEFAULT => [("a", Some("b=c"))];
+        encoded_equals_sign: b"a%3Db=c", DEFAULT => [("a=b", Some("c"))];
+        base64: b"a=b==", DEFAULT => [("a", Some("b=="))];
+        encoded_separators: b"a=b%26c%3Bd", DEFAULT => [("a", Some("b&c;d"))];
+        empty_value: b"a=", DEFAULT => [("a", Some(""))];
+        no_value: b"a", DEFAULT => [("a", None)];
+        no_name: b"=x", DEFAULT => [("", Some("x"))];
+        empty_field: b"a=1&&b=2", DEFAULT => [("a", Some("1")), ("", None), ("b", Some("2"))];
+        nothing: b"", DEFAULT => [];
+        plus_is_itself: b"a+b=c+d%2B", DEFAULT => [("a+b", Some("c+d+"))];
+        plus_as_space: b"a+b=c+d%2B", PLUS_AS_SPACE => [("a b", Some("c d+"))];
+        ampersand_and_semicolon: b"a=1;b=2&c=3", DEFAULT
+            => [("a", Some("1")), ("b", Some("2")), ("c", Some("3"))];
+        empty_at_both_ends: b"&a=1;", DEFAULT => [("", None), ("a", Some("1")), ("", None)];
+        rest_in_the_last_field: b"a=1&b=2&c=3;d", TWO_FIELDS => [("a", Some("1")), ("b", Some("2&c=3;d"))];
+        empty_end_at_the_limit: b"a=1&", TWO_FIELDS => [("a", Some("1")), ("", None)];
+        empty_end_unlimited: b"&a=1&;", UNLIMITED => [("", None), ("a", Some("1"))];
+        only_separators_unlimited: b"&;&", UNLIMITED => [];
+        escape_without_hexadecimals: b"%zz=%gg", DEFAULT => [("%zz", Some("%gg"))];
+        escape_cut_short: b"%4=%", DEFAULT => [("%4", Some("%"))];
+        escape_behind_percent: b"%%41=%4%41", DEFAULT => [("%A", Some("%4A"))];
+        utf_8: b"%D0%B6=\xd0\xb6", DEFAULT => [("ж", Some("ж"))];
+        cp1251: b"a=%E6", DEFAULT => [("a", Some("ж"))];
+        one_charset_for_name_and_value: b"%D0%B6=%E6&%E6=%D0%B6&%D0%B6=%D0%B6", DEFAULT
+            => [("Р¶", Some("ж")), ("ж", Some("Р¶")), ("ж", Some("ж"))];
+        character_cut_by_the_equals_sign: b"%D0=%B6", DEFAULT => [("Р", Some("¶"))];
+    }
+
+    #[test]
+    fn surrogates_and_great_code_points_stay_as_they_are() {
+        let field = parse(b"%ED%A0%80=%F4%90%80%80", &DEFAULT).next().unwrap();
+        assert_eq!(field.name.as_bytes(), b"\xed\xa0\x80");
+        assert_eq!(field.value.unwrap().as_bytes(), b"\xf4\x90\x80\x80");
+    }
+}

@@ -102,3 +102,78 @@ impl BodyKind {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::request_head::{Parsed, parse};
+    use super::*;
+
+    fn head(method: &str, version: &str, headers: &str) -> RequestHead {
+        let input = format!("{method} / {version}\r\n{headers}\r\n");
+        match parse(input.as_bytes(), &Limits::default()) {
+            Ok(Parsed::Complete { head, .. }) => head,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    macro_rules! framings {
+        ($($name:ident: $version:expr, $headers:expr => $expected:expr;)*) => {$(
+            #[test]
+            fn $name() {
+                let limits = Limits { body_size: 1 << 63, ..Limits::default() };
+                let head = head("POST", $version, $headers);
+                assert_eq!(Framing::of(&head, &limits), $expected);
+            }
+        )*};
+    }
+
+    framings! {
+        no_length: "HTTP/1.1", "" => Ok(Framing::None);
+        length: "HTTP/1.1", "Content-Length: 5\r\n" => Ok(Framing::Length(5));
+        length_zero: "HTTP/1.1", "Content-Length: 0\r\n" => Ok(Framing::Length(0));
+        leading_zeros: "HTTP/1.0", "content-length: 0005\r\n" => Ok(Framing::Length(5));
+        beyond_32_bits: "HTTP/1.1", "Content-Length: 4294967299\r\n" => Ok(Framing::Length(4_294_967_299));
+        at_the_limit: "HTTP/1.1", "Content-Length: 9223372036854775808\r\n" => Ok(Framing::Length(1 << 63));
+        above_the_limit: "HTTP/1.1", "Content-Length: 9223372036854775809\r\n"
+            => Err(Exceeded::BodySize.into());
+        beyond_64_bits: "HTTP/1.1", "Content-Length: 18446744073709551616\r\n"
+            => Err(Malformed::ContentLength.into());
+        negative: "HTTP/1.1", "Content-Length: -1\r\n" => Err(Malformed::ContentLength.into());
+        signed: "HTTP/1.1", "Content-Length: +1\r\n" => Err(Malformed::ContentLength.into());
+        trailing_junk: "HTTP/1.1", "Content-Length: 5x\r\n" => Err(Malformed::ContentLength.into());
+        hexadecimal: "HTTP/1.1", "Content-Length: 0x5\r\n" => Err(Malformed::ContentLength.into());
+        empty: "HTTP/1.1", "Content-Length:\r\n" => Err(Malformed::ContentLength.into());
+        same_twice: "HTTP/1.1", "Content-Length: 5\r\nContent-Length: 5\r\n" => Ok(Framing::Length(5));
+        same_in_a_list: "HTTP/1.1", "Content-Length: 5, 5\r\n" => Ok(Framing::Length(5));
+        different: "HTTP/1.1", "Content-Length: 5\r\nContent-Length: 6\r\n"
+            => Err(Malformed::ContentLength.into());
+        different_in_a_list: "HTTP/1.1", "Content-Length: 5, 6\r\n" => Err(Malformed::ContentLength.into());
+        empty_in_a_list: "HTTP/1.1", "Content-Length: 5,\r\n" => Err(Malformed::ContentLength.into());
+        chunked: "HTTP/1.1", "Transfer-Encoding: chunked\r\n" => Err(HeadError::NotImplemented);
+        chunked_and_length: "HTTP/1.1", "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n"
+            => Err(Malformed::TransferEncoding.into());
+        chunked_in_1_0: "HTTP/1.0", "Transfer-Encoding: chunked\r\n"
+            => Err(Malformed::TransferEncoding.into());
+    }
+
+    macro_rules! kinds {
+        ($($name:ident: $method:expr, $headers:expr => $expected:expr;)*) => {$(
+            #[test]
+            fn $name() {
+                let methods = [b"POST".to_vec(), b"PUT".to_vec()];
+                assert_eq!(BodyKind::of(&head($method, "HTTP/1.1", $headers), &methods), $expected);
+            }
+        )*};
+    }
+
+    kinds! {
+        multipart: "POST", "Content-Type: multipart/form-data; boundary=b\r\n" => Some(BodyKind::Multipart);
+        multipart_in_any_case: "PUT", "Content-Type: MuLtipart/form-data\r\n" => Some(BodyKind::Multipart);
+        begins_with_mul: "POST", "Content-Type: mulx\r\n" => Some(BodyKind::Multipart);
+        only_mul: "POST", "Content-Type: mul\r\n" => Some(BodyKind::Urlencoded);
+        urlencoded: "POST", "Content-Type: application/x-www-form-urlencoded\r\n" => Some(BodyKind::Urlencoded);
+        no_type: "POST", "" => Some(BodyKind::Urlencoded);
+        other_method: "PATCH", "Content-Type: multipart/form-data\r\n" => None;
+        method_in_other_case: "post", "Content-Type: multipart/form-data\r\n" => None;
+    }
+}

@@ -414,3 +414,222 @@ fn range_within(whole: &[u8], part: &[u8]) -> Range<usize> {
     let start = part.as_ptr().addr().wrapping_sub(whole.as_ptr().addr());
     start..start.wrapping_add(part.len())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a head was found to be: method, target, version and headers, and the bytes it took.
+    fn read(input: &[u8], limits: &Limits) -> Result<Option<(String, usize)>, HeadError> {
+        let Parsed::Complete { head, consumed } = parse(input, limits)? else {
+            return Ok(None);
+        };
+        let mut line = format!(
+            "{} {} {}",
+            head.method().escape_ascii(),
+            head.target().escape_ascii(),
+            head.version().as_str()
+        );
+        for (name, value) in head.headers() {
+            line += &format!(" [{}|{}]", name.escape_ascii(), value.escape_ascii());
+        }
+        Ok(Some((line, consumed)))
+    }
+
+    fn complete(line: &str, consumed: usize) -> Result<Option<(String, usize)>, HeadError> {
+        Ok(Some((line.into(), consumed)))
+    }
+
+    fn malformed(malformed: Malformed) -> Result<Option<(String, usize)>, HeadError> {
+        Err(malformed.into())
+    }
+
+    fn exceeded(exceeded: Exceeded) -> Result<Option<(String, usize)>, HeadError> {
+        Err(exceeded.into())
+    }
+
+    const SMALL: Limits = Limits {
+        uri: 8,
+        header_line: 10,
+        header_size: 50,
+        headers: 3,
+        urlencoded_fields: 0,
+        cookies: 0,
+        field_name: 0,
+        file_name: 0,
+        field_value: 0,
+        parts: 0,
+        urlencoded_body: 0,
+        file_size: 0,
+        files: 0,
+        body_size: 0,
+    };
+
+    macro_rules! heads {
+        ($($name:ident: $input:expr, $limits:expr => $expected:expr;)*) => {$(
+            #[test]
+            fn $name() {
+                assert_eq!(read($input, &$limits), $expected);
+            }
+        )*};
+    }
+
+    heads! {
+        no_headers: b"GET / HTTP/1.1\r\n\r\n", Limits::default() => complete("GET / HTTP/1.1", 18);
+        version_1_0: b"GET / HTTP/1.0\r\n\r\n", Limits::default() => complete("GET / HTTP/1.0", 18);
+        headers_in_order: b"POST /a?b HTTP/1.1\r\nA: 1\r\nb:2\r\nA:  3 \t\r\n\r\nbody", Limits::default()
+            => complete("POST /a?b HTTP/1.1 [A|1] [b|2] [A|3]", 42);
+        colons_in_a_value: b"GET / HTTP/1.1\r\nA: b: c:d\r\n\r\n", Limits::default()
+            => complete("GET / HTTP/1.1 [A|b: c:d]", 29);
+        one_character_name: b"GET / HTTP/1.1\r\nA: b\r\nC: d\r\n\r\n", Limits::default()
+            => complete("GET / HTTP/1.1 [A|b] [C|d]", 30);
+        empty_value: b"GET / HTTP/1.1\r\nA:\r\nB: \r\n\r\n", Limits::default()
+            => complete("GET / HTTP/1.1 [A|] [B|]", 27);
+        bytes_in_a_value: b"GET / HTTP/1.1\r\nA: \xff\xe0\r\n\r\n", Limits::default()
+            => complete("GET / HTTP/1.1 [A|\\xff\\xe0]", 25);
+        bytes_in_the_target: b"GET /\xff?\xe0 HTTP/1.1\r\n\r\n", Limits::default()
+            => complete("GET /\\xff?\\xe0 HTTP/1.1", 21);
+        absolute_target: b"GET http://a/b#c HTTP/1.1\r\n\r\n", Limits::default()
+            => complete("GET http://a/b#c HTTP/1.1", 29);
+        own_method: b"M-SEARCH * HTTP/1.1\r\n\r\n", Limits::default()
+            => complete("M-SEARCH * HTTP/1.1", 23);
+        line_feeds_alone: b"GET / HTTP/1.1\nA: b\n\n", Limits::default()
+            => complete("GET / HTTP/1.1 [A|b]", 21);
+        one_leading_empty_line: b"\r\nGET / HTTP/1.1\r\nA: b\r\n\r\n", Limits::default()
+            => complete("GET / HTTP/1.1 [A|b]", 26);
+        nothing_yet: b"", Limits::default() => Ok(None);
+        part_of_the_request_line: b"GET /", Limits::default() => Ok(None);
+        no_empty_line_yet: b"GET / HTTP/1.1\r\nA: b\r\n\r", Limits::default() => Ok(None);
+
+        two_leading_empty_lines: b"\r\n\r\nGET / HTTP/1.1\r\n\r\n", Limits::default()
+            => malformed(Malformed::RequestLine);
+        no_target: b"GET\r\n\r\n", Limits::default() => malformed(Malformed::RequestLine);
+        no_version: b"GET /\r\n\r\n", Limits::default() => malformed(Malformed::RequestLine);
+        empty_target: b"GET  HTTP/1.1\r\n\r\n", Limits::default() => malformed(Malformed::RequestLine);
+        empty_method: b" / HTTP/1.1\r\n\r\n", Limits::default() => malformed(Malformed::RequestLine);
+        method_no_token: b"G(T / HTTP/1.1\r\n\r\n", Limits::default() => malformed(Malformed::RequestLine);
+        space_in_the_target: b"GET /a b HTTP/1.1\r\n\r\n", Limits::default()
+            => malformed(Malformed::RequestLine);
+        control_in_the_target: b"GET /\x01 HTTP/1.1\r\n\r\n", Limits::default()
+            => malformed(Malformed::RequestLine);
+        tab_for_space: b"GET\t/\tHTTP/1.1\r\n\r\n", Limits::default()
+            => malformed(Malformed::RequestLine);
+        space_behind_the_version: b"GET / HTTP/1.1 \r\n\r\n", Limits::default()
+            => malformed(Malformed::RequestLine);
+        lower_case_version: b"GET / http/1.1\r\n\r\n", Limits::default()
+            => malformed(Malformed::RequestLine);
+        bad_request_line_before_the_end: b"GET / FTP/1.1\r\n", Limits::default()
+            => malformed(Malformed::RequestLine);
+        version_2: b"GET / HTTP/2.0\r\n\r\n", Limits::default() => Err(HeadError::VersionNotSupported);
+        version_1_2: b"GET / HTTP/1.2\r\n\r\n", Limits::default() => Err(HeadError::VersionNotSupported);
+
+        folded_line: b"GET / HTTP/1.1\r\nA: b\r\n c\r\n\r\n", Limits::default()
+            => malformed(Malformed::HeaderLine);
+        space_before_the_first_header: b"GET / HTTP/1.1\r\n A: b\r\n\r\n", Limits::default()
+            => malformed(Malformed::HeaderLine);
+        space_before_the_colon: b"GET / HTTP/1.1\r\nA : b\r\n\r\n", Limits::default()
+            => malformed(Malformed::HeaderLine);
+        space_in_a_name: b"GET / HTTP/1.1\r\nA B: b\r\n\r\n", Limits::default()
+            => malformed(Malformed::HeaderLine);
+        no_colon: b"GET / HTTP/1.1\r\nA\r\n\r\n", Limits::default() => malformed(Malformed::HeaderLine);
+        empty_name: b"GET / HTTP/1.1\r\n: b\r\n\r\n", Limits::default()
+            => malformed(Malformed::HeaderLine);
+        bare_carriage_return: b"GET / HTTP/1.1\r\nA: b\rc\r\n\r\n", Limits::default()
+            => malformed(Malformed::HeaderLine);
+        two_carriage_returns: b"GET / HTTP/1.1\r\nA: b\r\r\n\r\n", Limits::default()
+            => malformed(Malformed::HeaderLine);
+        nul_in_a_value: b"GET / HTTP/1.1\r\nA: \0\r\n\r\n", Limits::default()
+            => malformed(Malformed::HeaderLine);
+        delete_in_a_value: b"GET / HTTP/1.1\r\nA: \x7f\r\n\r\n", Limits::default()
+            => malformed(Malformed::HeaderLine);
+
+        all_at_their_limits: b"GET /2345678 HTTP/1.1\r\nA: 4567890\r\nB: \r\nC: 456\r\n\r\n", SMALL
+            => complete("GET /2345678 HTTP/1.1 [A|4567890] [B|] [C|456]", 50);
+        target_too_long: b"GET /23456789 HTTP/1.1\r\n\r\n", SMALL => exceeded(Exceeded::Uri);
+        target_too_long_already: b"GET /23456789", SMALL => exceeded(Exceeded::Uri);
+        target_just_short_enough: b"GET /2345678", SMALL => Ok(None);
+        method_too_long: b"ABCDEFGHIJK / HTTP/1.1\r\n\r\n", SMALL => exceeded(Exceeded::HeaderLine);
+        method_too_long_already: b"ABCDEFGHIJK", SMALL => exceeded(Exceeded::HeaderLine);
+        version_too_long_already: b"GET / HTTP/1.1HTTP", SMALL => exceeded(Exceeded::HeaderLine);
+        line_too_long: b"GET / HTTP/1.1\r\nA: 45678901\r\n\r\n", SMALL
+            => exceeded(Exceeded::HeaderLine);
+        line_too_long_already: b"GET / HTTP/1.1\r\nA: 45678901", SMALL
+            => exceeded(Exceeded::HeaderLine);
+        line_just_short_enough: b"GET / HTTP/1.1\r\nA: 4567890\r", SMALL => Ok(None);
+        too_many_headers: b"GET / HTTP/1.1\r\nA:\r\nB:\r\nC:\r\nD:\r\n", SMALL
+            => exceeded(Exceeded::Headers);
+        head_too_large: b"GET /2345678 HTTP/1.1\r\nA: 4567890\r\nB: \r\nC: 4567\r\n\r\n", SMALL
+            => exceeded(Exceeded::HeaderSize);
+        head_too_large_already: b"GET /2345678 HTTP/1.1\r\nA: 4567890\r\nB: 4567890\r\nC: 4", SMALL
+            => exceeded(Exceeded::HeaderSize);
+    }
+
+    #[test]
+    fn more_headers_than_few_are_read() {
+        let mut input = b"GET / HTTP/1.1\r\n".to_vec();
+        for number in 0..100 {
+            input.extend(format!("X-{number}: {number}\r\n").bytes());
+        }
+        input.extend(b"\r\n");
+        let Ok(Parsed::Complete { head, .. }) = parse(&input, &Limits::default()) else {
+            panic!("the head is complete")
+        };
+        assert_eq!(head.headers().len(), 100);
+        assert_eq!(head.header("x-99"), Some(&b"99"[..]));
+    }
+
+    #[test]
+    fn one_reader_reads_head_after_head() {
+        let mut reader = HeadReader::default();
+        for target in ["/a", "/b"] {
+            let input = format!("GET {target} HTTP/1.1\r\n\r\n");
+            let Ok(Parsed::Complete { head, consumed }) =
+                reader.read(input.as_bytes(), &Limits::default())
+            else {
+                panic!("the head is complete")
+            };
+            assert_eq!((head.target(), consumed), (target.as_bytes(), input.len()));
+        }
+    }
+
+    fn head(input: &str) -> RequestHead {
+        match parse(input.as_bytes(), &Limits::default()) {
+            Ok(Parsed::Complete { head, .. }) => head,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_query_is_everything_behind_the_first_question_mark() {
+        let split = |target: &str| {
+            let head = head(&format!("GET {target} HTTP/1.1\r\n\r\n"));
+            (head.path().to_vec(), head.query().map(<[u8]>::to_vec))
+        };
+        assert_eq!(split("/a"), (b"/a".to_vec(), None));
+        assert_eq!(split("/a?"), (b"/a".to_vec(), Some(vec![])));
+        assert_eq!(split("/a?b?c"), (b"/a".to_vec(), Some(b"b?c".to_vec())));
+        assert_eq!(split("?b"), (vec![], Some(b"b".to_vec())));
+    }
+
+    #[test]
+    fn a_header_is_found_in_any_case_and_the_last_one_wins() {
+        let head = head("GET / HTTP/1.1\r\nA: 1\r\na: 2\r\nContent-TYPE: t\r\n\r\n");
+        assert_eq!(head.header("A"), Some(&b"2"[..]));
+        assert_eq!(head.header_values("a").collect::<Vec<_>>(), [b"1", b"2"]);
+        assert_eq!(head.header("B"), None);
+        assert_eq!(head.content_type(), Some(&b"t"[..]));
+    }
+
+    #[test]
+    fn each_status_is_the_one_of_the_fault() {
+        let statuses = [
+            (HeadError::BadRequest(Malformed::HeaderLine), 400),
+            (HeadError::Exceeded(Exceeded::Uri), 414),
+            (HeadError::NotImplemented, 501),
+            (HeadError::VersionNotSupported, 505),
+        ];
+        for (error, status) in statuses {
+            assert_eq!(error.status(), status, "{error}");
+        }
+    }
+}

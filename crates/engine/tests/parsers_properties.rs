@@ -1,0 +1,438 @@
+//! What the parsers keep for any input, however it is cut into pieces.
+
+use engine::form::charset::{Text, is_valid};
+use engine::form::cookies;
+use engine::form::multipart::{Item, Multipart, MultipartError, Step};
+use engine::form::urlencoded::{self, Field, Options};
+use engine::http::request_head::{HeadError, HeadReader, Parsed, parse};
+use engine::limits::{Exceeded, Limits};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+/// Bytes glued from pieces that matter to a grammar, and from any others.
+fn soup(pieces: &'static [&'static str]) -> impl Strategy<Value = Vec<u8>> {
+    let piece = prop_oneof![
+        8 => prop::sample::select(pieces).prop_map(|piece| piece.as_bytes().to_vec()),
+        1 => vec(any::<u8>(), 0..4),
+    ];
+    vec(piece, 0..40).prop_map(|pieces| pieces.concat())
+}
+
+const HEAD_PIECES: &[&str] = &[
+    "GET",
+    "POST",
+    " ",
+    " ",
+    "/",
+    "/a?b",
+    "HTTP/1.1",
+    "HTTP/1.0",
+    "\r\n",
+    "\r\n",
+    "\n",
+    "\r",
+    "Host: a",
+    "A:b",
+    "A: \t",
+    " b",
+    "GET / HTTP/1.1\r\n",
+    "\r\nA: b\r\n",
+    "\r\n\r\n",
+];
+
+const MULTIPART_PIECES: &[&str] = &[
+    "\r\n",
+    "\r\n",
+    "\r",
+    "\n",
+    "--",
+    "-",
+    "bb",
+    "b",
+    " ",
+    "\t",
+    "--bb",
+    "\r\n--bb",
+    "\r\n--bb\r\n",
+    "\r\n--bb--",
+    " name=\"n\"",
+    " filename=\"f\"",
+    "=",
+    "\"",
+    "\\",
+    "x",
+    "\r\n--bb\r\n name=\"n\"\r\n\r\n",
+    "\r\n--bb\r\n filename=\"f\"\r\n\r\n",
+    "\r\n\r\n",
+];
+
+const FIELD_PIECES: &[&str] = &[
+    "&", ";", "; ", "=", "%", "%4", "%41", "%D0", "%B6", "%26", "%3D", "%zz", "+", "a", "bc", "ж",
+];
+
+/// Cuts `input` where `cuts` say; each is a position modulo the length.
+fn pieces<'a>(input: &'a [u8], cuts: &[usize]) -> Vec<&'a [u8]> {
+    let mut ends: Vec<usize> = cuts.iter().map(|cut| cut % (input.len() + 1)).collect();
+    ends.push(input.len());
+    ends.sort_unstable();
+    let mut start = 0;
+    ends.into_iter()
+        .map(|end| &input[std::mem::replace(&mut start, end)..end])
+        .collect()
+}
+
+fn single_bytes(input: &[u8]) -> Vec<&[u8]> {
+    input.chunks(1).collect()
+}
+
+fn read_head(pieces: &[&[u8]], limits: &Limits) -> Result<Parsed, HeadError> {
+    let mut reader = HeadReader::default();
+    let mut input = Vec::new();
+    for piece in pieces {
+        input.extend_from_slice(piece);
+        let parsed = reader.read(&input, limits)?;
+        if parsed != Parsed::Partial {
+            return Ok(parsed);
+        }
+    }
+    Ok(Parsed::Partial)
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Part {
+    Field(Vec<u8>, Text),
+    File(Vec<u8>, Text, Vec<u8>),
+}
+
+/// Offers a body piece by piece, as a connection does, and checks what each step promises.
+fn read_multipart(
+    boundary: &str,
+    pieces: &[&[u8]],
+    limits: &Limits,
+) -> Result<Vec<Part>, MultipartError> {
+    let content_type = format!("multipart/form-data; boundary={boundary}");
+    let mut multipart = Multipart::new(content_type.as_bytes(), limits)?;
+    let mut parts = Vec::new();
+    let mut file: Option<(Vec<u8>, Text, Vec<u8>)> = None;
+    let mut kept: Vec<u8> = Vec::new();
+    for piece in pieces {
+        kept.extend_from_slice(piece);
+        let mut need_more = false;
+        while !need_more {
+            let Step { consumed, item } = multipart.next(&kept)?;
+            match item {
+                Item::Field { name, value } => {
+                    assert!(file.is_none() && is_valid(value.as_bytes()));
+                    parts.push(Part::Field(name, value));
+                }
+                Item::FileStart { name, file_name } => {
+                    assert!(!file_name.is_empty() && is_valid(file_name.as_bytes()));
+                    assert!(file.replace((name, file_name, Vec::new())).is_none());
+                }
+                Item::FileData(range) => {
+                    assert!(!range.is_empty() && range.end <= consumed);
+                    file.as_mut().unwrap().2.extend_from_slice(&kept[range]);
+                }
+                Item::FileEnd => {
+                    let (name, file_name, data) = file.take().unwrap();
+                    parts.push(Part::File(name, file_name, data));
+                }
+                Item::End => {
+                    assert_eq!(multipart.next(b"--x").unwrap().item, Item::End);
+                    return multipart.finish().map(|()| parts);
+                }
+                Item::NeedMore => {
+                    let longest_delimiter = boundary.len() + 4 + 256 + 1;
+                    let longest_head = limits.header_size as usize + 3;
+                    assert!(kept.len() - consumed <= longest_delimiter.max(longest_head));
+                    need_more = true;
+                }
+            }
+            kept.drain(..consumed);
+        }
+    }
+    multipart.finish().map(|()| parts)
+}
+
+/// A part to send: name, file name, value. The value may look like a delimiter.
+fn part() -> impl Strategy<Value = (String, Option<String>, Vec<u8>)> {
+    (
+        "[a-zж=; ]{0,8}",
+        proptest::option::of("[a-zж.=; ]{1,8}x"),
+        soup(MULTIPART_PIECES),
+    )
+}
+
+fn contains(bytes: &[u8], needle: &[u8]) -> bool {
+    bytes.windows(needle.len()).any(|window| window == needle)
+}
+
+/// By the words of perlfunc: split everything, join what is too much, drop empty ends.
+fn split_naively(input: &[u8], limit: usize, is_separator: fn(&u8) -> bool) -> Vec<Vec<u8>> {
+    if input.is_empty() {
+        return Vec::new();
+    }
+    if limit > 0 {
+        let fields = input.splitn(limit, is_separator);
+        return fields.map(<[u8]>::to_vec).collect();
+    }
+    let mut fields: Vec<_> = input.split(is_separator).map(<[u8]>::to_vec).collect();
+    while fields.last().is_some_and(Vec::is_empty) {
+        fields.pop();
+    }
+    fields
+}
+
+fn split_cookies_naively(input: &[u8], limit: usize) -> Vec<Vec<u8>> {
+    let mut cookies = vec![Vec::new()];
+    let mut at = 0;
+    while at < input.len() {
+        if input[at..].starts_with(b"; ") && cookies.len() != limit {
+            cookies.push(Vec::new());
+            at += 2;
+            continue;
+        }
+        cookies.last_mut().unwrap().push(input[at]);
+        at += 1;
+    }
+    let keep_empty = limit > 0 && !input.is_empty();
+    while !keep_empty && cookies.last().is_some_and(Vec::is_empty) {
+        cookies.pop();
+    }
+    cookies
+}
+
+fn decode_naively(input: &[u8]) -> Vec<u8> {
+    let mut decoded = Vec::new();
+    let mut at = 0;
+    while at < input.len() {
+        let escape = input
+            .get(at + 1..at + 3)
+            .filter(|digits| input[at] == b'%' && digits.iter().all(u8::is_ascii_hexdigit))
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        decoded.push(escape.unwrap_or(input[at]));
+        at += if escape.is_some() { 3 } else { 1 };
+    }
+    decoded
+}
+
+fn field_naively(field: &[u8]) -> Field {
+    let equals = field.iter().position(|&byte| byte == b'=');
+    let name = decode_naively(&field[..equals.unwrap_or(field.len())]);
+    let value = equals.map(|equals| decode_naively(&field[equals + 1..]));
+    let whole = [&name[..], b"=", value.as_deref().unwrap_or_default()].concat();
+    let text = if is_valid(&whole) {
+        Text::decide
+    } else {
+        Text::from_cp1251
+    };
+    Field {
+        name: text(name),
+        value: value.map(text),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(512) })]
+
+    #[test]
+    fn a_head_is_the_same_in_any_pieces(
+        input in soup(HEAD_PIECES),
+        cuts in vec(any::<usize>(), 0..6),
+    ) {
+        let limits = Limits::default();
+        let whole = parse(&input, &limits);
+        prop_assert_eq!(&read_head(&pieces(&input, &cuts), &limits), &whole);
+        prop_assert_eq!(&read_head(&single_bytes(&input), &limits), &whole);
+    }
+
+    #[test]
+    fn a_complete_head_is_the_same_in_any_pieces(
+        target in "/[a-z?%=]{0,20}",
+        headers in vec(("[A-Za-z-]{1,10}", "[a-z:=; ]{0,20}"), 0..40),
+        body in vec(any::<u8>(), 0..10),
+        cuts in vec(any::<usize>(), 0..6),
+    ) {
+        let limits = Limits::default();
+        let lines: String =
+            headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let text = format!("GET {target} HTTP/1.1\r\n{lines}\r\n");
+        let input = [text.as_bytes(), &body].concat();
+        let whole = parse(&input, &limits);
+        let Ok(Parsed::Complete { head, consumed }) = &whole else {
+            return Err(TestCaseError::fail(format!("{whole:?}")));
+        };
+        prop_assert_eq!(*consumed, text.len());
+        prop_assert_eq!(head.target(), target.as_bytes());
+        let sent: Vec<_> =
+            headers.iter().map(|(name, value)| (name.as_bytes(), value.trim().as_bytes())).collect();
+        prop_assert_eq!(head.headers().collect::<Vec<_>>(), sent);
+        prop_assert_eq!(&read_head(&pieces(&input, &cuts), &limits), &whole);
+        prop_assert_eq!(&read_head(&single_bytes(&input), &limits), &whole);
+    }
+
+    #[test]
+    fn a_head_within_small_limits_is_the_same_in_any_pieces(
+        input in soup(HEAD_PIECES),
+        uri in 0..6_u64,
+        header_line in 3..12_u64,
+        header_size in 20..80_u64,
+        headers in 0..4_u64,
+    ) {
+        let limits = Limits { uri, header_line, header_size, headers, ..Limits::default() };
+        let whole = parse(&input, &limits);
+        let split = read_head(&single_bytes(&input), &limits);
+        // Of several faults, a head in pieces may show another one first.
+        prop_assert_eq!(split.is_err(), whole.is_err());
+        if whole.is_ok() {
+            prop_assert_eq!(split, whole);
+        }
+    }
+
+    #[test]
+    fn any_multipart_body_is_the_same_in_any_pieces(
+        body in soup(MULTIPART_PIECES),
+        cuts in vec(any::<usize>(), 0..6),
+    ) {
+        let body = [b"--bb\r\n", &body[..]].concat();
+        let limits = Limits::default();
+        let whole = read_multipart("bb", &[&body], &limits);
+        prop_assert_eq!(&read_multipart("bb", &pieces(&body, &cuts), &limits), &whole);
+        prop_assert_eq!(&read_multipart("bb", &single_bytes(&body), &limits), &whole);
+    }
+
+    #[test]
+    fn a_multipart_body_within_small_limits_is_the_same_in_any_pieces(
+        body in soup(MULTIPART_PIECES),
+        cuts in vec(any::<usize>(), 0..6),
+        header_size in 20..60_u64,
+        field_value in 0..12_u64,
+        file_size in 0..12_u64,
+        parts in 0..4_u64,
+        files in 0..3_u64,
+    ) {
+        let body = [b"--bb\r\n", &body[..]].concat();
+        let limits =
+            Limits { header_size, field_value, file_size, parts, files, ..Limits::default() };
+        let whole = read_multipart("bb", &[&body], &limits);
+        prop_assert_eq!(&read_multipart("bb", &pieces(&body, &cuts), &limits), &whole);
+        prop_assert_eq!(&read_multipart("bb", &single_bytes(&body), &limits), &whole);
+    }
+
+    #[test]
+    fn what_is_sent_in_parts_arrives(
+        sent in vec(part(), 0..6),
+        preamble in prop::option::of("[a-z\r\n-]{0,10}"),
+        cuts in vec(any::<usize>(), 0..12),
+    ) {
+        let boundary = "bb--bb";
+        prop_assume!(sent.iter().all(|(_, _, data)| !contains(data, b"--bb--bb")));
+        let mut body = preamble.map_or(Vec::new(), |preamble| format!("{preamble}\r\n").into());
+        for (name, file_name, data) in &sent {
+            let disposition = match file_name {
+                Some(file_name) => format!("name=\"{name}\"; filename=\"{file_name}\""),
+                None => format!("name=\"{name}\""),
+            };
+            body.extend(format!("--{boundary}\r\nA: form-data; {disposition}\r\n\r\n").bytes());
+            body.extend(data);
+            body.extend(b"\r\n");
+        }
+        body.extend(format!("--{boundary}--\r\nepilogue").bytes());
+        let expected: Vec<Part> = sent
+            .into_iter()
+            .map(|(name, file_name, data)| match file_name {
+                Some(file_name) => Part::File(name.into(), (&file_name[..]).into(), data),
+                None => Part::Field(name.into(), Text::decide(data)),
+            })
+            .collect();
+        let limits = Limits::default();
+        let arrived = read_multipart(boundary, &pieces(&body, &cuts), &limits);
+        prop_assert_eq!(arrived, Ok(expected));
+    }
+
+    #[test]
+    fn urlencoded_fields_are_those_of_a_naive_reading(
+        input in soup(FIELD_PIECES),
+        max_fields in 0..5_u64,
+    ) {
+        let options = Options { max_fields, plus_as_space: false };
+        let fields: Vec<_> = urlencoded::parse(&input, &options).collect();
+        let is_separator = |byte: &u8| *byte == b'&' || *byte == b';';
+        let expected: Vec<_> = split_naively(&input, max_fields as usize, is_separator)
+            .iter()
+            .map(|field| field_naively(field))
+            .collect();
+        prop_assert_eq!(fields, expected);
+    }
+
+    #[test]
+    fn cookies_are_those_of_a_naive_reading(input in soup(FIELD_PIECES), max in 0..5_u64) {
+        let cookies: Vec<_> = cookies::parse(&input, max).collect();
+        let expected: Vec<_> = split_cookies_naively(&input, max as usize)
+            .iter()
+            .map(|cookie| field_naively(cookie))
+            .collect();
+        prop_assert_eq!(cookies, expected);
+    }
+
+    #[test]
+    fn every_text_is_valid_and_valid_bytes_stay(bytes in soup(&["\u{10ffff}", "ж", "a"])) {
+        let text = Text::decide(bytes.clone());
+        prop_assert!(is_valid(text.as_bytes()));
+        prop_assert_eq!(is_valid(&bytes), text.as_bytes() == bytes);
+        if std::str::from_utf8(&bytes).is_ok() {
+            prop_assert_eq!(text.into_bytes(), bytes);
+        }
+    }
+}
+
+/// A body with everything in it, in two pieces cut at every position.
+#[test]
+fn a_body_cut_anywhere_gives_the_same() {
+    let body = b"preamble\r\n--bb\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n1\r\n--bb \r\n\
+        Content-Disposition: form-data; name=\"f\"; filename=\"x.txt\"\r\nContent-Type: text/plain\r\n\r\n\
+        data\r\n--b\r\n--bbc\r\n-\r\n\r\n--bb\r\n\r\n\r\n--bb--\r\nepilogue";
+    let whole = read_multipart("bb", &[body], &Limits::default());
+    let data = b"data\r\n--b\r\n--bbc\r\n-\r\n".to_vec();
+    let expected = vec![
+        Part::Field(b"a".into(), "1".into()),
+        Part::File(b"f".into(), "x.txt".into(), data),
+        Part::Field(vec![], "".into()),
+    ];
+    assert_eq!(whole, Ok(expected));
+    for cut in 0..=body.len() {
+        let (first, second) = body.split_at(cut);
+        assert_eq!(
+            read_multipart("bb", &[first, second], &Limits::default()),
+            whole,
+            "cut at {cut}"
+        );
+    }
+}
+
+/// However much comes without an end, a limit is met.
+#[test]
+fn endless_input_is_refused() {
+    let limits = Limits {
+        file_size: 1000,
+        ..Limits::default()
+    };
+    let endless = |start: &'static [u8]| {
+        std::iter::once(start).chain(std::iter::repeat_n(&b"x"[..], 1 << 17))
+    };
+    let head = |start| read_head(&endless(start).collect::<Vec<_>>(), &limits);
+    assert_eq!(head(b"G"), Err(Exceeded::HeaderLine.into()));
+    assert_eq!(head(b"GET /"), Err(Exceeded::Uri.into()));
+    assert_eq!(
+        head(b"GET / HTTP/1.1\r\nA: "),
+        Err(Exceeded::HeaderLine.into())
+    );
+    let multipart = |start| read_multipart("bb", &endless(start).collect::<Vec<_>>(), &limits);
+    assert_eq!(multipart(b"--bb\r\n"), Err(Exceeded::PartHeader.into()));
+    assert_eq!(multipart(b"--bb\r\n\r\n"), Err(Exceeded::FieldValue.into()));
+    assert_eq!(
+        multipart(b"--bb\r\n filename=f\r\n\r\n"),
+        Err(Exceeded::FileSize.into())
+    );
+}
