@@ -1,0 +1,122 @@
+//! Listeners: the options of one, and its accepting side.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use crate::limits::Limits;
+use crate::socket::ListenSocket;
+
+/// How the connections of one listener are treated.
+///
+/// ```
+/// use engine::ListenerOptions;
+/// use std::time::Duration;
+///
+/// let options = ListenerOptions {
+///     timeout: Some(Duration::from_secs(10)),
+///     ..ListenerOptions::default()
+/// };
+/// assert_eq!(options.body_methods, [b"POST"]);
+/// ```
+#[derive(Clone, Debug)]
+pub struct ListenerOptions {
+    /// The largest request that is accepted.
+    pub limits: Limits,
+    /// How long a client may send nothing while its request is received. It starts anew with
+    /// every read and pauses while the request is stopped or the application has an event of
+    /// it. Default 60 seconds; `None` for no limit.
+    pub timeout: Option<Duration>,
+    /// How long the head of a request may take altogether. Default `None`: no limit.
+    pub header_timeout: Option<Duration>,
+    /// How long a client may take nothing of the output that is due. Default 60 seconds; `None`
+    /// for no limit.
+    pub write_timeout: Option<Duration>,
+    /// The methods whose bodies are received, in capitals. Default `POST` alone.
+    pub body_methods: Vec<Vec<u8>>,
+    /// Whether a client that exceeds a limit is told so (408, 413, 414, 431, 503) instead of
+    /// finding the connection closed. Default `false`.
+    pub error_responses: bool,
+    /// Whether the data of files is reported by [`Event::FileData`](crate::Event::FileData)
+    /// besides being written. Default `false`.
+    pub report_file_data: bool,
+    /// How many connections the listener has at a time at most. Default 0: no limit.
+    pub max_connections: u64,
+}
+
+impl Default for ListenerOptions {
+    fn default() -> ListenerOptions {
+        ListenerOptions {
+            limits: Limits::default(),
+            timeout: Some(Duration::from_secs(60)),
+            header_timeout: None,
+            write_timeout: Some(Duration::from_secs(60)),
+            body_methods: vec![b"POST".to_vec()],
+            error_responses: false,
+            report_file_data: false,
+            max_connections: 0,
+        }
+    }
+}
+
+/// How soon accepting is tried again when no descriptor was left, and the longest it can grow to.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// A listener of the engine.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    pub(crate) socket: ListenSocket,
+    pub(crate) options: Rc<ListenerOptions>,
+    pub(crate) generation: u64,
+    pub(crate) started: bool,
+    /// Clients may be waiting.
+    pub(crate) ready: bool,
+    /// Connections that are open.
+    pub(crate) connections: u64,
+    pause: Duration,
+    paused_until: Option<Instant>,
+}
+
+impl Listener {
+    pub(crate) fn new(socket: ListenSocket, options: ListenerOptions, generation: u64) -> Listener {
+        Listener {
+            socket,
+            options: Rc::new(options),
+            generation,
+            started: true,
+            ready: true,
+            connections: 0,
+            pause: FIRST_PAUSE,
+            paused_until: None,
+        }
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        let maximum = self.options.max_connections;
+        maximum > 0 && self.connections >= maximum
+    }
+
+    /// No descriptor was left. Returns whether this is news.
+    pub(crate) fn pause(&mut self, now: Instant) -> bool {
+        let news = self.pause == FIRST_PAUSE;
+        self.ready = false;
+        self.paused_until = Some(now + self.pause);
+        self.pause = (2 * self.pause).min(LONGEST_PAUSE);
+        news
+    }
+
+    pub(crate) fn paused_until(&self) -> Option<Instant> {
+        self.paused_until.filter(|_| self.started)
+    }
+
+    /// A descriptor may be there again.
+    pub(crate) fn resume(&mut self) {
+        if self.paused_until.take().is_some() {
+            self.ready = true;
+        }
+    }
+
+    pub(crate) fn has_accepted(&mut self) {
+        self.pause = FIRST_PAUSE;
+    }
+}

@@ -1,0 +1,175 @@
+//! The sending side of a connection: what the application wrote and the client has not taken.
+
+use std::os::fd::OwnedFd;
+
+use rustix::io::Errno;
+
+use crate::socket;
+
+/// Pending bytes above which sending starts by itself.
+const DEFAULT_THRESHOLD: u64 = 51200;
+
+/// Memory that a connection keeps for its next output.
+const KEPT_CAPACITY: usize = 64 * 1024;
+
+/// Output that waits to be sent.
+#[derive(Debug)]
+pub(crate) struct Output {
+    bytes: Vec<u8>,
+    /// How many of the bytes were sent.
+    sent: usize,
+    threshold: u64,
+    send_all: bool,
+}
+
+/// How far sending came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sent {
+    /// Nothing is due any more.
+    Enough,
+    /// The client has to take some of it first.
+    Blocked { progress: bool },
+    /// Nobody will ever take it.
+    Failed,
+}
+
+impl Default for Output {
+    fn default() -> Output {
+        Output {
+            bytes: Vec::new(),
+            sent: 0,
+            threshold: DEFAULT_THRESHOLD,
+            send_all: false,
+        }
+    }
+}
+
+impl Output {
+    pub(crate) fn pending(&self) -> u64 {
+        (self.bytes.len() - self.sent.min(self.bytes.len())) as u64
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.pending() == 0
+    }
+
+    /// Whether some of it is to be sent now.
+    pub(crate) fn is_due(&self) -> bool {
+        let pending = self.pending();
+        pending > 0 && (self.send_all || pending > self.threshold)
+    }
+
+    /// Where the application appends.
+    pub(crate) fn bytes_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
+    pub(crate) fn set_threshold(&mut self, bytes: u64) {
+        self.threshold = bytes;
+    }
+
+    /// All of it is to be sent, whatever the threshold.
+    pub(crate) fn send_all(&mut self) {
+        self.send_all = true;
+    }
+
+    pub(crate) fn discard(&mut self) {
+        self.bytes = Vec::new();
+        self.sent = 0;
+        self.send_all = false;
+    }
+
+    pub(crate) fn send(&mut self, socket: &OwnedFd) -> Sent {
+        let mut progress = false;
+        while self.is_due() {
+            let pending = self.bytes.get(self.sent..).unwrap_or_default();
+            match socket::send(socket, pending) {
+                Ok(length) => {
+                    self.sent += length;
+                    progress = true;
+                }
+                Err(Errno::AGAIN) => {
+                    self.forget_sent();
+                    return Sent::Blocked { progress };
+                }
+                Err(_) => return Sent::Failed,
+            }
+        }
+        self.forget_sent();
+        Sent::Enough
+    }
+
+    /// Moving the rest to the front is done seldom enough to cost less than sending did.
+    fn forget_sent(&mut self) {
+        if self.is_empty() {
+            self.sent = 0;
+            self.send_all = false;
+            self.bytes.clear();
+            self.bytes.shrink_to(KEPT_CAPACITY);
+        } else if self.sent > self.bytes.len() / 2 {
+            self.bytes.drain(..self.sent);
+            self.sent = 0;
+        }
+    }
+}
+
+/// The whole reply to a request that is refused.
+pub(crate) fn refusal(status: u16) -> Vec<u8> {
+    let reason = match status {
+        400 => "Bad Request",
+        408 => "Request Timeout",
+        413 => "Content Too Large",
+        414 => "URI Too Long",
+        431 => "Request Header Fields Too Large",
+        501 => "Not Implemented",
+        503 => "Service Unavailable",
+        505 => "HTTP Version Not Supported",
+        _ => "Error",
+    };
+    let body = format!("{status} {reason}\n");
+    format!(
+        "HTTP/1.1 {status} {reason}\r\nContent-Type: text/plain\r\n\
+         Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn output(pending: usize, threshold: u64) -> Output {
+        let mut output = Output::default();
+        output.set_threshold(threshold);
+        output.bytes_mut().resize(pending, b'x');
+        output
+    }
+
+    #[test]
+    fn sending_is_due_above_the_threshold() {
+        assert!(!output(0, 0).is_due());
+        assert!(output(1, 0).is_due());
+        assert!(!output(10, 10).is_due());
+        assert!(output(11, 10).is_due());
+    }
+
+    #[test]
+    fn a_flush_makes_any_output_due_once() {
+        let (one, other) = std::os::unix::net::UnixStream::pair().unwrap();
+        let mut output = output(5, 10);
+        output.send_all();
+        assert!(output.is_due());
+        assert_eq!(output.send(&one.into()), Sent::Enough);
+        drop(other);
+        output.bytes_mut().extend_from_slice(b"more");
+        assert!(!output.is_due());
+    }
+
+    #[test]
+    fn a_refusal_tells_its_length() {
+        let text = String::from_utf8(refusal(413)).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains(&format!("Content-Length: {}\r\n", body.len())));
+    }
+}

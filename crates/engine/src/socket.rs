@@ -1,0 +1,186 @@
+//! The socket calls the engine makes: listening, accepting, receiving, sending.
+
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{FileType, OFlags};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, Shutdown, SocketAddrAny, SocketAddrUnix, SocketFlags,
+    SocketType, sockopt,
+};
+
+use crate::address::{ListenAddress, SocketAddress};
+
+/// The system cuts this down to its own maximum (`net.core.somaxconn`).
+const BACKLOG: i32 = 65535;
+
+/// A bound and listening socket, ready to be given to [`Engine::listen`](crate::Engine::listen).
+#[derive(Debug)]
+pub struct ListenSocket {
+    descriptor: OwnedFd,
+    address: SocketAddress,
+}
+
+impl ListenSocket {
+    /// Binds and listens: not blocking, closed on exec, address reuse on, the longest backlog
+    /// the system grants.
+    ///
+    /// A socket in the file system that nobody listens on any more is replaced.
+    ///
+    /// # Errors
+    ///
+    /// Whatever socket(2), bind(2) or listen(2) said, the address being in use above all.
+    pub fn bind(address: &ListenAddress) -> io::Result<ListenSocket> {
+        let descriptor = match address {
+            ListenAddress::Ip(address) => bind_ip(address)?,
+            ListenAddress::Unix(path) => bind_unix(path)?,
+        };
+        rustix::net::listen(&descriptor, BACKLOG)?;
+        ListenSocket::from_descriptor(descriptor)
+    }
+
+    /// Takes over a socket that is listening already, of whatever family.
+    ///
+    /// # Errors
+    ///
+    /// The descriptor is not a listening socket.
+    pub fn from_descriptor(descriptor: OwnedFd) -> io::Result<ListenSocket> {
+        if !sockopt::socket_acceptconn(&descriptor)? {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the socket is not listening",
+            ));
+        }
+        set_nonblocking(&descriptor)?;
+        rustix::io::fcntl_setfd(&descriptor, rustix::io::FdFlags::CLOEXEC)?;
+        let address = local_address(&descriptor)?;
+        if address != SocketAddress::Unix {
+            // Accepted sockets inherit it. A reply goes out in few large writes, so waiting
+            // for more to fill a packet could only delay its end. Not every family has it.
+            sockopt::set_tcp_nodelay(&descriptor, true).ok();
+        }
+        Ok(ListenSocket {
+            descriptor,
+            address,
+        })
+    }
+
+    /// Where it listens; with the port that the system chose, where it was asked to.
+    pub fn address(&self) -> SocketAddress {
+        self.address
+    }
+}
+
+impl AsFd for ListenSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+}
+
+/// Accepts one connection: not blocking, closed on exec.
+pub(crate) fn accept(listener: &ListenSocket) -> rustix::io::Result<(OwnedFd, SocketAddress)> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let (descriptor, peer) = rustix::net::acceptfrom_with(&listener.descriptor, flags)?;
+    Ok((descriptor, peer.map_or(SocketAddress::Unix, from_any)))
+}
+
+pub(crate) fn local_address(socket: impl AsFd) -> io::Result<SocketAddress> {
+    Ok(from_any(rustix::net::getsockname(socket)?))
+}
+
+pub(crate) fn peer_address(socket: impl AsFd) -> io::Result<SocketAddress> {
+    Ok(rustix::net::getpeername(socket)?.map_or(SocketAddress::Unix, from_any))
+}
+
+/// Reads what is there, at most as much as fits; `Ok(0)` is the peer's end.
+pub(crate) fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> rustix::io::Result<usize> {
+    loop {
+        match rustix::net::recv(socket, &mut *buffer, RecvFlags::DONTWAIT) {
+            Ok((length, _)) => return Ok(length),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Writes as much as the kernel takes, without ever raising SIGPIPE on a socket.
+/// What is not a socket is written plainly.
+pub(crate) fn send(socket: &OwnedFd, bytes: &[u8]) -> rustix::io::Result<usize> {
+    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+    loop {
+        let sent = match rustix::net::send(socket, bytes, flags) {
+            Err(Errno::NOTSOCK) => rustix::io::write(socket, bytes),
+            other => other,
+        };
+        if sent != Err(Errno::INTR) {
+            return sent;
+        }
+    }
+}
+
+/// Tells the peer that nothing more comes. Failing means that the peer is gone already.
+pub(crate) fn shut_down_sending(socket: &OwnedFd) {
+    rustix::net::shutdown(socket, Shutdown::Write).ok();
+}
+
+pub(crate) fn duplicate(socket: &OwnedFd) -> io::Result<OwnedFd> {
+    Ok(rustix::io::fcntl_dupfd_cloexec(socket, 0)?)
+}
+
+pub(crate) fn set_nonblocking(descriptor: impl AsFd) -> io::Result<()> {
+    let flags = rustix::fs::fcntl_getfl(&descriptor)?;
+    if flags.contains(OFlags::NONBLOCK) {
+        return Ok(());
+    }
+    Ok(rustix::fs::fcntl_setfl(
+        &descriptor,
+        flags | OFlags::NONBLOCK,
+    )?)
+}
+
+fn bind_ip(address: &SocketAddr) -> io::Result<OwnedFd> {
+    let family = match address {
+        SocketAddr::V4(_) => AddressFamily::INET,
+        SocketAddr::V6(_) => AddressFamily::INET6,
+    };
+    let descriptor = stream_socket(family)?;
+    sockopt::set_socket_reuseaddr(&descriptor, true)?;
+    rustix::net::bind(&descriptor, address)?;
+    Ok(descriptor)
+}
+
+fn bind_unix(path: &Path) -> io::Result<OwnedFd> {
+    let address = SocketAddrUnix::new(path)?;
+    let descriptor = stream_socket(AddressFamily::UNIX)?;
+    match rustix::net::bind(&descriptor, &address) {
+        Err(Errno::ADDRINUSE) if is_abandoned(path, &address) => {
+            fs::remove_file(path)?;
+            rustix::net::bind(&descriptor, &address)?;
+        }
+        other => other?,
+    }
+    Ok(descriptor)
+}
+
+/// A path may be in use by a socket whose process has ended: connecting is then refused.
+/// Anything else that has the name, a file for example, answers differently or is no socket.
+fn is_abandoned(path: &Path, address: &SocketAddrUnix) -> bool {
+    let is_socket = rustix::fs::lstat(path)
+        .is_ok_and(|status| FileType::from_raw_mode(status.st_mode) == FileType::Socket);
+    is_socket
+        && stream_socket(AddressFamily::UNIX)
+            .is_ok_and(|probe| rustix::net::connect(&probe, address) == Err(Errno::CONNREFUSED))
+}
+
+fn stream_socket(family: AddressFamily) -> rustix::io::Result<OwnedFd> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    rustix::net::socket_with(family, SocketType::STREAM, flags, None)
+}
+
+fn from_any(address: SocketAddrAny) -> SocketAddress {
+    SocketAddr::try_from(address).map_or(SocketAddress::Unix, SocketAddress::Ip)
+}

@@ -1,0 +1,162 @@
+//! Read buffers, and the pieces of them that wait to be parsed or written.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Bytes of one read buffer: what a large upload is read with.
+pub(crate) const BUFFER_SIZE: usize = 1024 * 1024;
+
+/// All buffers together are 16 MiB at most.
+const MAXIMUM_BUFFERS: usize = 16;
+
+/// A piece of a buffer that others may hold pieces of as well.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Chunk {
+    buffer: Arc<Vec<u8>>,
+    range: Range<usize>,
+}
+
+impl Chunk {
+    pub(crate) fn copied_from(bytes: &[u8]) -> Chunk {
+        Chunk {
+            range: 0..bytes.len(),
+            buffer: Arc::new(bytes.to_vec()),
+        }
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        // The range is within the buffer: every constructor and `advance` see to it.
+        self.buffer.get(self.range.clone()).unwrap_or_default()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.range.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.range.is_empty()
+    }
+
+    /// Leaves out the first bytes.
+    pub(crate) fn advance(&mut self, length: usize) {
+        self.range.start = self.range.end.min(self.range.start + length);
+    }
+
+    /// A part of this piece, counted from its beginning, sharing the buffer.
+    pub(crate) fn part(&self, range: Range<usize>) -> Chunk {
+        let end = self.range.end.min(self.range.start + range.end);
+        Chunk {
+            buffer: Arc::clone(&self.buffer),
+            range: end.min(self.range.start + range.start)..end,
+        }
+    }
+
+    /// Whether it keeps much more memory than it has bytes.
+    pub(crate) fn is_wasteful(&self) -> bool {
+        self.buffer.len() > 8 * self.len()
+    }
+
+    /// Keeps only its own bytes, so that the buffer can be used by others.
+    pub(crate) fn compact(&mut self) {
+        if self.is_empty() {
+            *self = Chunk::default();
+        } else if self.len() < self.buffer.len() {
+            *self = Chunk::copied_from(self.bytes());
+        }
+    }
+}
+
+/// Read buffers of a loop. They are made when first needed, and used again when no chunk shares
+/// them any more.
+#[derive(Debug)]
+pub(crate) struct BufferPool {
+    buffers: Vec<Arc<Vec<u8>>>,
+    maximum: usize,
+}
+
+/// What [`BufferPool::read`] found.
+pub(crate) enum Filled {
+    /// Bytes, those carried over first; and whether the buffer was filled to its end.
+    Chunk { chunk: Chunk, full: bool },
+    /// The reader returned no bytes: the end.
+    End,
+    /// Every buffer is in use. What was carried over comes back.
+    NoBuffer(Chunk),
+    /// The reader failed. What was carried over comes back.
+    Failed(Chunk, rustix::io::Errno),
+}
+
+impl BufferPool {
+    /// Buffers that may be kept for some time.
+    pub(crate) fn for_uploads() -> BufferPool {
+        BufferPool {
+            buffers: Vec::new(),
+            maximum: MAXIMUM_BUFFERS,
+        }
+    }
+
+    /// A buffer for those who copy what they keep.
+    pub(crate) fn for_short_reads() -> BufferPool {
+        BufferPool {
+            buffers: Vec::new(),
+            maximum: 1,
+        }
+    }
+
+    /// Reads at most `limit` bytes behind those `carried` over from the last time.
+    pub(crate) fn read(
+        &mut self,
+        carried: Chunk,
+        limit: usize,
+        reader: impl FnOnce(&mut [u8]) -> rustix::io::Result<usize>,
+    ) -> Filled {
+        let start = carried.len();
+        let mut own;
+        // What is carried over is a few kibibytes, unless the limits were raised a lot.
+        let shared = if start <= BUFFER_SIZE / 2 {
+            let Some(shared) = self.unused() else {
+                return Filled::NoBuffer(carried);
+            };
+            shared
+        } else {
+            own = Arc::new(vec![0; 2 * start]);
+            &mut own
+        };
+        let Some(buffer) = Arc::get_mut(shared) else {
+            return Filled::NoBuffer(carried);
+        };
+        let end = buffer.len().min(start + limit);
+        let (front, space) = buffer[..end].split_at_mut(start);
+        let read = reader(space);
+        match read {
+            Err(error) => Filled::Failed(carried, error),
+            Ok(0) => Filled::End,
+            Ok(length) => {
+                front.copy_from_slice(carried.bytes());
+                Filled::Chunk {
+                    full: length == space.len(),
+                    chunk: Chunk {
+                        buffer: Arc::clone(shared),
+                        range: 0..start + length,
+                    },
+                }
+            }
+        }
+    }
+
+    fn unused(&mut self) -> Option<&mut Arc<Vec<u8>>> {
+        let free = self
+            .buffers
+            .iter_mut()
+            .position(|buffer| Arc::get_mut(buffer).is_some());
+        let free = match free {
+            Some(free) => free,
+            None if self.buffers.len() < self.maximum => {
+                self.buffers.push(Arc::new(vec![0; BUFFER_SIZE]));
+                self.buffers.len() - 1
+            }
+            None => return None,
+        };
+        self.buffers.get_mut(free)
+    }
+}

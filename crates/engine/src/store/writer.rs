@@ -1,0 +1,316 @@
+//! Brings file data to disk: at once, or by threads while the disk is slow.
+
+use std::io;
+use std::path::PathBuf;
+use std::process;
+use std::time::{Duration, Instant};
+
+use mio::Waker;
+
+use super::TemporaryFile;
+use super::chunk::Chunk;
+use super::temporary_file::WeakTemporaryFile;
+use super::writer_threads::{Done, Job, Write, WriterThreads};
+use crate::event::{RequestId, WorkId};
+
+/// Bytes handed to threads and not yet written, for all uploads together.
+const MAXIMUM_IN_FLIGHT: u64 = 16 * 1024 * 1024;
+
+/// How the data of files is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Writer {
+    /// By the loop. Cheapest, but a disk that is busy holds up every connection.
+    Inline,
+    /// By threads while writing is slow, and by the loop while it is fast. Large files are
+    /// removed by a thread.
+    #[default]
+    Threads,
+}
+
+/// Where a piece of a file is.
+#[derive(Debug)]
+pub(crate) enum Written {
+    /// In the file.
+    Now,
+    /// With a thread; a [`Completion::Write`] will tell.
+    Later,
+}
+
+/// What the threads have done.
+#[derive(Debug)]
+pub(crate) enum Completion {
+    Write {
+        request: RequestId,
+        chunk: Chunk,
+        result: io::Result<()>,
+    },
+    Work {
+        work: WorkId,
+        result: io::Result<()>,
+    },
+}
+
+/// The files of one engine.
+pub(crate) struct Store {
+    directory: PathBuf,
+    writer: Writer,
+    threads: WriterThreads,
+    policy: Policy,
+    in_flight: u64,
+    works: u64,
+    files: Vec<WeakTemporaryFile>,
+    creator: u32,
+}
+
+impl Store {
+    pub(crate) fn new(directory: PathBuf, waker: Waker) -> Store {
+        Store {
+            directory,
+            writer: Writer::default(),
+            threads: WriterThreads::new(waker),
+            policy: Policy::default(),
+            in_flight: 0,
+            works: 0,
+            files: Vec::new(),
+            creator: process::id(),
+        }
+    }
+
+    pub(crate) fn set_directory(&mut self, directory: PathBuf) {
+        self.directory = directory;
+    }
+
+    pub(crate) fn set_writer(&mut self, writer: Writer) {
+        self.writer = writer;
+    }
+
+    /// How the next file is to be written.
+    pub(crate) fn writer(&self) -> Writer {
+        self.writer
+    }
+
+    pub(crate) fn create(&mut self) -> io::Result<TemporaryFile> {
+        let removals = match self.writer {
+            Writer::Inline => None,
+            Writer::Threads => Some(self.threads.removals()),
+        };
+        let file = TemporaryFile::create_with(&self.directory, removals)?;
+        if self.files.len() == self.files.capacity() {
+            self.files.retain(WeakTemporaryFile::is_live);
+        }
+        self.files.push(file.downgrade());
+        Ok(file)
+    }
+
+    /// Writes all of the chunk or fails.
+    pub(crate) fn write(
+        &mut self,
+        request: RequestId,
+        writer: Writer,
+        file: &TemporaryFile,
+        mut chunk: Chunk,
+        offset: u64,
+    ) -> io::Result<Written> {
+        let threaded = writer == Writer::Threads && self.policy.is_threaded();
+        if threaded && chunk.is_wasteful() {
+            chunk.compact();
+        }
+        let length = chunk.len() as u64;
+        let write = Write {
+            request,
+            file: file.clone(),
+            chunk,
+            offset,
+        };
+        if !threaded {
+            return self.write_inline(&write);
+        }
+        match self.threads.push(Job::Write(write)) {
+            Ok(()) => {
+                self.in_flight += length;
+                Ok(Written::Later)
+            }
+            Err(Job::Write(write)) => self.write_inline(&write),
+            Err(_) => Ok(Written::Later),
+        }
+    }
+
+    /// Whether the threads have as much to write as they may have.
+    pub(crate) fn is_saturated(&self) -> bool {
+        self.in_flight >= MAXIMUM_IN_FLIGHT
+    }
+
+    /// Whether a completion is to be expected.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.in_flight > 0 || self.works > 0
+    }
+
+    /// Where no thread can be started, the work is given back.
+    pub(crate) fn spawn(
+        &mut self,
+        work: WorkId,
+        perform: Box<dyn FnOnce() -> io::Result<()> + Send>,
+    ) -> Result<(), Box<dyn FnOnce() -> io::Result<()> + Send>> {
+        match self.threads.push(Job::Work(work, perform)) {
+            Err(Job::Work(_, perform)) => Err(perform),
+            _ => {
+                self.works += 1;
+                Ok(())
+            }
+        }
+    }
+
+    pub(crate) fn completions(&mut self) -> Vec<Completion> {
+        let done = self.threads.take_done();
+        done.into_iter().map(|done| self.complete(done)).collect()
+    }
+
+    /// In a forked child: the threads are the parent's, and so are the files.
+    pub(crate) fn after_fork(&mut self, waker: Waker) {
+        self.threads = WriterThreads::new(waker);
+        self.in_flight = 0;
+        self.works = 0;
+        self.files.clear();
+        self.creator = process::id();
+    }
+
+    /// Finishes what was begun, and removes every file that was not kept.
+    pub(crate) fn shut_down(&mut self) {
+        if self.creator != process::id() {
+            return;
+        }
+        self.threads.finish();
+        for file in self.files.drain(..) {
+            file.remove();
+        }
+    }
+
+    fn write_inline(&mut self, write: &Write) -> io::Result<Written> {
+        let started = Instant::now();
+        write.perform()?;
+        self.policy.saw_inline(started.elapsed());
+        write.file.grow(write.chunk.len() as u64);
+        Ok(Written::Now)
+    }
+
+    fn complete(&mut self, done: Done) -> Completion {
+        match done {
+            Done::Work(work, result) => {
+                self.works -= 1;
+                Completion::Work { work, result }
+            }
+            Done::Write {
+                write,
+                result,
+                took,
+            } => {
+                let length = write.chunk.len() as u64;
+                self.in_flight -= length;
+                self.policy.saw_threaded(took);
+                if result.is_ok() {
+                    write.file.grow(length);
+                }
+                Completion::Write {
+                    request: write.request,
+                    chunk: write.chunk,
+                    result,
+                }
+            }
+        }
+    }
+}
+
+/// Chooses between the loop and the threads by how long writes take.
+///
+/// A single slow write sends the work to the threads. It comes back after a run of fast ones,
+/// and the run must be the longer the sooner the last return went wrong.
+#[derive(Debug)]
+struct Policy {
+    threaded: bool,
+    fast_in_a_row: u32,
+    fast_needed: u32,
+}
+
+impl Policy {
+    /// No more than this may a write of at most 1 MiB hold up the loop. Memory takes a tenth
+    /// of it.
+    const SLOW: Duration = Duration::from_millis(3);
+    const FEWEST_FAST: u32 = 32;
+    const MOST_FAST: u32 = 8192;
+
+    fn is_threaded(&self) -> bool {
+        self.threaded
+    }
+
+    fn saw_inline(&mut self, took: Duration) {
+        if took < Policy::SLOW {
+            self.fast_in_a_row = self.fast_in_a_row.saturating_add(1);
+            return;
+        }
+        self.fast_needed = if self.fast_in_a_row < self.fast_needed {
+            (2 * self.fast_needed).min(Policy::MOST_FAST)
+        } else {
+            Policy::FEWEST_FAST
+        };
+        self.threaded = true;
+        self.fast_in_a_row = 0;
+    }
+
+    fn saw_threaded(&mut self, took: Duration) {
+        if took >= Policy::SLOW {
+            self.fast_in_a_row = 0;
+            return;
+        }
+        self.fast_in_a_row += 1;
+        if self.fast_in_a_row >= self.fast_needed {
+            self.threaded = false;
+            self.fast_in_a_row = 0;
+        }
+    }
+}
+
+impl Default for Policy {
+    fn default() -> Policy {
+        Policy {
+            threaded: false,
+            fast_in_a_row: 0,
+            fast_needed: Policy::FEWEST_FAST,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FAST: Duration = Duration::from_micros(100);
+    const SLOW: Duration = Duration::from_millis(50);
+
+    #[test]
+    fn a_slow_write_sends_the_next_to_the_threads() {
+        let mut policy = Policy::default();
+        policy.saw_inline(FAST);
+        assert!(!policy.is_threaded());
+        policy.saw_inline(SLOW);
+        assert!(policy.is_threaded());
+    }
+
+    #[test]
+    fn fast_writes_bring_the_work_back_and_a_relapse_takes_longer() {
+        let mut policy = Policy::default();
+        let mut needed = Vec::new();
+        for _ in 0..3 {
+            policy.saw_inline(SLOW);
+            let mut count = 0;
+            while policy.is_threaded() {
+                policy.saw_threaded(FAST);
+                count += 1;
+            }
+            needed.push(count);
+        }
+        assert!(
+            needed.is_sorted_by(|one, next| 2 * one == *next),
+            "{needed:?}"
+        );
+    }
+}

@@ -1,0 +1,218 @@
+//! Threads that write files, remove large ones, and do other work that blocks.
+
+use std::collections::VecDeque;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use mio::Waker;
+use nix::sys::signal::{SigSet, SigmaskHow};
+
+use super::TemporaryFile;
+use super::chunk::Chunk;
+use crate::event::{RequestId, WorkId};
+
+/// Disks gain little from more writes at a time, and each file is written in order anyway.
+const THREADS: usize = 4;
+
+/// Removing a file of this many bytes takes long enough to be felt.
+const LARGE_FILE: u64 = 16 * 1024 * 1024;
+
+/// What a thread is to do.
+pub(super) enum Job {
+    Write(Write),
+    Work(WorkId, Box<dyn FnOnce() -> io::Result<()> + Send>),
+    /// The open file is let go here too: the last to do so has to wait for the disk.
+    Remove(PathBuf, File),
+}
+
+/// One write at a position of a file.
+pub(super) struct Write {
+    pub(super) request: RequestId,
+    pub(super) file: TemporaryFile,
+    pub(super) chunk: Chunk,
+    pub(super) offset: u64,
+}
+
+impl Write {
+    pub(super) fn perform(&self) -> io::Result<()> {
+        self.file
+            .file()
+            .write_all_at(self.chunk.bytes(), self.offset)
+    }
+}
+
+/// What a thread has done.
+pub(super) enum Done {
+    Write {
+        write: Write,
+        result: io::Result<()>,
+        took: Duration,
+    },
+    Work(WorkId, io::Result<()>),
+}
+
+/// The threads, started with the first job.
+#[derive(Clone)]
+pub(super) struct WriterThreads {
+    shared: Arc<Shared>,
+}
+
+impl WriterThreads {
+    /// `waker` rouses the loop when something is done.
+    pub(super) fn new(waker: Waker) -> WriterThreads {
+        WriterThreads {
+            shared: Arc::new(Shared {
+                queue: Mutex::default(),
+                job_added: Condvar::new(),
+                done: Mutex::default(),
+                waker,
+            }),
+        }
+    }
+
+    /// Gives the job back where it cannot be done: after `finish`, or if no thread starts.
+    pub(super) fn push(&self, job: Job) -> Result<(), Job> {
+        let mut queue = lock(&self.shared.queue);
+        if queue.finished || !self.are_started(&mut queue) {
+            return Err(job);
+        }
+        queue.jobs.push_back(job);
+        drop(queue);
+        self.shared.job_added.notify_one();
+        Ok(())
+    }
+
+    /// What was done since the last call.
+    pub(super) fn take_done(&self) -> Vec<Done> {
+        std::mem::take(&mut *lock(&self.shared.done))
+    }
+
+    /// Does all jobs that were pushed, takes no more, and ends the threads.
+    pub(super) fn finish(&self) {
+        let threads = {
+            let mut queue = lock(&self.shared.queue);
+            queue.finished = true;
+            std::mem::take(&mut queue.threads)
+        };
+        self.shared.job_added.notify_all();
+        for thread in threads {
+            // Work that panicked has ended its thread, and has been reported by the panic.
+            thread.join().ok();
+        }
+    }
+
+    pub(super) fn removals(&self) -> Removals {
+        Removals(self.clone())
+    }
+
+    fn are_started(&self, queue: &mut Queue) -> bool {
+        if queue.threads.is_empty() {
+            queue.threads = start(&self.shared);
+        }
+        !queue.threads.is_empty()
+    }
+}
+
+/// Takes the removing of large files off the loop.
+#[derive(Clone)]
+pub(super) struct Removals(WriterThreads);
+
+impl Removals {
+    pub(super) fn accepts(&self, size: u64) -> bool {
+        size >= LARGE_FILE
+    }
+
+    /// Whether it will be done.
+    pub(super) fn push(&self, path: PathBuf, file: File) -> bool {
+        self.0.push(Job::Remove(path, file)).is_ok()
+    }
+}
+
+impl std::fmt::Debug for Removals {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Removals")
+    }
+}
+
+struct Shared {
+    queue: Mutex<Queue>,
+    job_added: Condvar,
+    done: Mutex<Vec<Done>>,
+    waker: Waker,
+}
+
+#[derive(Default)]
+struct Queue {
+    jobs: VecDeque<Job>,
+    threads: Vec<JoinHandle<()>>,
+    finished: bool,
+}
+
+/// Signals are for the thread that started the process: an interpreter's handler must not run
+/// on a thread it does not know.
+fn start(shared: &Arc<Shared>) -> Vec<JoinHandle<()>> {
+    let Ok(mask) = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK) else {
+        return Vec::new();
+    };
+    let threads = (0..THREADS)
+        .map_while(|_| {
+            let shared = Arc::clone(shared);
+            let builder = thread::Builder::new().name("file writer".to_owned());
+            builder.spawn(move || run(&shared)).ok()
+        })
+        .collect();
+    mask.thread_set_mask().ok();
+    threads
+}
+
+fn run(shared: &Shared) {
+    while let Some(job) = next_job(shared) {
+        let done = match job {
+            Job::Write(write) => {
+                let started = Instant::now();
+                let result = write.perform();
+                let took = started.elapsed();
+                Done::Write {
+                    write,
+                    result,
+                    took,
+                }
+            }
+            Job::Work(work, perform) => Done::Work(work, perform()),
+            Job::Remove(path, file) => {
+                fs::remove_file(path).ok();
+                drop(file);
+                continue;
+            }
+        };
+        lock(&shared.done).push(done);
+        // Without its waker the loop finds what is done at its next turn.
+        shared.waker.wake().ok();
+    }
+}
+
+fn next_job(shared: &Shared) -> Option<Job> {
+    let mut queue = lock(&shared.queue);
+    loop {
+        if let Some(job) = queue.jobs.pop_front() {
+            return Some(job);
+        }
+        if queue.finished {
+            return None;
+        }
+        queue = shared
+            .job_added
+            .wait(queue)
+            .unwrap_or_else(PoisonError::into_inner);
+    }
+}
+
+/// A panic elsewhere leaves these lists as they were: each change is a single push or take.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
