@@ -217,9 +217,11 @@ sub safe_name {
     $name =~ s{\A[.\s]+}{_};
     $name =~ s{\s+\z}{};
     my ( $stem, $suffix ) = $name =~ /\A(.*?)(\.[^.]{1,16})?\z/s;
+    $suffix //= q{};
 
-    # 255 bytes is what file systems take, and a character may have four.
-    return ( substr( $stem, 0, 40 ) || 'file' ) . ( $suffix // q{} );
+    # File systems take 255 bytes; a number must have room too.
+    chop $stem while length encode( 'UTF-8', $stem . $suffix ) > 240;
+    return ( length $stem ? $stem : 'file' ) . $suffix;
 }
 
 sub escape {
