@@ -74,3 +74,637 @@ sub _use_default_disk_backend {
 }
 
 1;
+
+=encoding utf8
+
+=head1 NAME
+
+HTTP::Server::EV - HTTP server on EV that takes uploads of any size straight to files
+
+=head1 SYNOPSIS
+
+    use strict;
+    use warnings;
+
+    use EV;
+    use HTTP::Server::EV;
+
+    my $server = HTTP::Server::EV->new({ tmp_path => './upload_tmpfiles' });
+
+    $server->listen(8080, sub {
+        my ($cgi) = @_;
+
+        $cgi->attach(*STDOUT);
+        $cgi->header({ 'Content-Type' => 'text/plain; charset=utf-8' });
+        print "Hello!\n";
+
+        for my $file (@{ $cgi->file('upload') }) {
+            print $file->name, ': ', $file->size, " bytes\n";
+        }
+    });
+
+    EV::run;
+
+=head1 DESCRIPTION
+
+An HTTP server that lives in L<EV>'s default loop, next to your timers, sockets
+and Coro threads. It is made for receiving files: a C<multipart/form-data> body
+is parsed while it arrives, and each file goes to the disk piece by piece. The
+memory a request needs does not grow with what is sent.
+
+Reading sockets, parsing HTTP and forms and writing files is done by a compiled
+core, written in Rust. Your code is called with the result: a request object for
+each request, and, if you want them, callbacks for each stage of an upload.
+
+There is one server per process. It may listen on any number of sockets:
+
+=over
+
+=item 1.
+
+L</new> chooses the directory for temporary files and the defaults of the
+listeners.
+
+=item 2.
+
+L</listen> opens a socket. Its main callback is called with each complete request.
+
+=item 3.
+
+C<EV::run> serves.
+
+=back
+
+Each connection carries one request: it is closed when the reply has been sent.
+
+The classes you meet:
+
+=over
+
+=item L<HTTP::Server::EV::CGI>
+
+One request and its reply.
+
+=item L<HTTP::Server::EV::MultipartFile>
+
+One received file.
+
+=item L<HTTP::Server::EV::PortListener>
+
+One listening socket.
+
+=item L<HTTP::Server::EV::Buffer>
+
+The output of one connection.
+
+=item L<HTTP::Server::EV::IO::AIO>, L<HTTP::Server::EV::IO::Blocking>
+
+The two ways of writing files. The first one is used unless you choose.
+
+=back
+
+=head2 The course of a request
+
+For a request with a C<multipart/form-data> body the callbacks come in this order,
+all of them with the same request object:
+
+    on_multipart($cgi)                      once, before the body is read
+        on_file_open($cgi, $file)           \
+        on_file_write($cgi, $file, $bytes)   | for each file
+        on_file_received($cgi, $file)       /
+    main callback($cgi)                     once, when all is there
+
+    on_error($cgi)                          instead of what had still to come,
+                                            if the request fails
+
+Nothing more of a request is parsed while one of its callbacks runs. Requests
+without such a body go to the main callback directly.
+
+An exception in a callback does not end the program. It is warned about, as
+C<ERROR IN CALLBACK: > and its text. In the main callback, what was printed before
+is still sent; in any other callback the request is dropped.
+
+=head1 OPTIONS
+
+The options of L</listen>. Those marked I<default from new> may be given to
+L</new> as well and are then the default of all listeners. An option that is
+C<undef> counts as not given.
+
+A wrong value makes C<listen> die with C<HTTP::Server::EV: NAME takes WHAT>, for
+example C<HTTP::Server::EV: max_files takes a whole number, 0 or more>.
+
+=head2 body_methods
+
+    body_methods => [qw(POST PUT PATCH)]
+
+The methods whose bodies are received like that of a POST: multipart bodies into
+fields and files, others into C<REQUEST_BODY> and C<post>. Upper and lower case
+are different. The body of a request with another method is left to you: see
+L<HTTP::Server::EV::CGI/fh>. The default is C<['POST']>. I<Default from new.>
+
+Dies with C<body_methods takes an array reference of method names>.
+
+=head2 error_responses
+
+    error_responses => 1
+
+A client that exceeds a limit or is too slow gets an answer: 408 (Request
+Timeout), 413 (Content Too Large), 414 (URI Too Long), 431 (Request Header Fields
+Too Large) or 503 (Service Unavailable); see RFC 9110, section 15, and RFC 6585,
+section 5. Without this option the connection is closed without a word. Malformed
+requests are always answered, with 400, 501 or 505. I<Default from new.>
+
+=head2 header_timeout
+
+    header_timeout => 10
+
+How long the head of a request may take in all, in seconds; fractions are allowed.
+0, the default, means no limit besides L</timeout>. I<Default from new.>
+
+Dies with C<header_timeout takes a number of seconds, or 0 for none>.
+
+=head2 max_body_size
+
+    max_body_size => 100 * 1024 * 1024
+
+=head2 max_connections
+
+    max_connections => 1000
+
+=head2 max_field_name
+
+    max_field_name => 256
+
+=head2 max_field_value
+
+    max_field_value => 1024 * 1024
+
+=head2 max_file_name
+
+    max_file_name => 1024
+
+=head2 max_file_size
+
+    max_file_size => 2 * 1024 ** 3
+
+=head2 max_files
+
+    max_files => 20
+
+=head2 max_header_line
+
+    max_header_line => 8 * 1024
+
+=head2 max_header_size
+
+    max_header_size => 32 * 1024
+
+=head2 max_headers
+
+    max_headers => 50
+
+=head2 max_parts
+
+    max_parts => 100
+
+=head2 max_uri
+
+    max_uri => 8 * 1024
+
+=head2 max_urlencoded_body
+
+    max_urlencoded_body => 1024 * 1024
+
+Limits: see L</LIMITS> for what each of them counts. I<Default from new.>
+
+Each dies with C<NAME takes a whole number, 0 or more>.
+
+=head2 plus_as_space
+
+    plus_as_space => 1
+
+A C<+> in the query and in an urlencoded body is a space, as in the forms that
+browsers send. Without this option it is a plus. Cookies and multipart fields are
+never affected.
+
+=head2 socket
+
+    socket => IO::Socket::INET->new(LocalPort => 8080, Listen => 128)
+
+A socket that is listening already, of any family. Then the first argument of
+L</listen> is only the name under which the listener is kept in
+C<%HTTP::Server::EV::listeners>. The server works on a duplicate of it.
+
+Dies with C<HTTP::Server::EV: socket takes a listening socket handle>.
+
+=head2 threading
+
+    threading => 1
+
+The main callback runs in a L<Coro> thread of its own, so that it may wait:
+for C<< $cgi->flush_wait >>, C<< $file->save >> and anything else that is made for
+Coro. Your program loads L<Coro> and L<Coro::EV>. The C<on_*> callbacks still run
+in the loop and must not wait.
+
+=head2 timeout
+
+    timeout => 30
+
+How long a client may send nothing while its request is received, in seconds;
+fractions are allowed. Each read starts it anew, and it pauses while the request is
+stopped (see L<HTTP::Server::EV::CGI/stop>). The default is 60. 0, and anything that
+is not a number, means no limit. When it expires, the connection is closed, and
+L</on_error> is called if L</on_multipart> had been.
+
+=head2 write_timeout
+
+    write_timeout => 120
+
+How long a client may take nothing of a reply that is waiting for it, in seconds;
+fractions are allowed. The default is 60, 0 means no limit. I<Default from new.>
+
+Dies with C<write_timeout takes a number of seconds, or 0 for none>.
+
+=head1 LIMITS
+
+What exceeds a limit ends the request: the connection is closed, or answered where
+L</error_responses> is on. A limit is inclusive: exactly that much passes. Sizes
+are bytes, as sent.
+
+=over
+
+=item C<max_body_size> (0, unlimited)
+
+Bytes of a body, as its C<Content-Length> announces them.
+
+=item C<max_connections> (0, unlimited)
+
+Connections that the listener has at a time.
+
+=item C<max_field_name> (4099)
+
+Bytes of the name of a multipart field or file field.
+
+=item C<max_field_value> (51197)
+
+Bytes of the value of a multipart field that is not a file. Such values are held in
+memory.
+
+=item C<max_file_name> (4099)
+
+Bytes of the name of a file.
+
+=item C<max_file_size> (0, unlimited)
+
+Bytes of one file.
+
+=item C<max_files> (0, unlimited)
+
+Files in one request.
+
+=item C<max_header_line> (16384)
+
+Bytes of one header line, without its line end.
+
+=item C<max_header_size> (65536)
+
+Bytes of the whole head, from the request line to the empty line; also bytes of the
+head of one multipart part.
+
+=item C<max_headers> (100)
+
+Header lines.
+
+=item C<max_parts> (1025)
+
+Parts of a multipart body, fields and files together.
+
+=item C<max_uri> (4099)
+
+Bytes of the request target, the query included.
+
+=item C<max_urlencoded_body> (102400)
+
+Bytes of a body that is not multipart. Such bodies are held in memory.
+
+=back
+
+Two limits do not end the request: what is beyond them stays unsplit in the last
+field. A query or an urlencoded body is split into
+C<$HTTP::Server::EV::CGI::MAX_URLENCODED_FIELDS> fields (1024), a C<Cookie> header
+into 100 cookies.
+
+=head1 CALLBACKS
+
+Code references among the options of L</listen>. Anything else makes C<listen> die
+with C<HTTP::Server::EV: NAME takes a code reference>. What they return is ignored.
+
+=head2 fork_hook
+
+    fork_hook => sub {
+        for (1 .. 3) { last if !fork }
+    }
+
+Called without arguments, once, from within C<listen>: the socket is bound and
+listening, and nothing watches it yet. Processes that are forked here share the
+socket, and each connection is accepted by one of them. An exception leaves
+C<listen>.
+
+=head2 on_error
+
+    on_error => sub {
+        my ($cgi) = @_;
+        warn "Upload from $cgi->{headers}{REMOTE_ADDR} failed\n";
+    }
+
+A multipart request has failed after C<on_multipart>: the client has gone or was
+silent for too long, the body is malformed or exceeds a limit, a file could not be
+written, or C<< $cgi->drop >> was called. The connection is closed when the callback
+returns. What you print is not sent. Temporary files go with the request object.
+
+=head2 on_file_open
+
+    on_file_open => sub {
+        my ($cgi, $file) = @_;
+        $cgi->drop if $file->name !~ /\.jpe?g\z/i;
+    }
+
+A file begins. C<$file> is an L<HTTP::Server::EV::MultipartFile>; its temporary file
+is there and empty.
+
+=head2 on_file_received
+
+    on_file_received => sub {
+        my ($cgi, $file) = @_;
+        warn $file->name, ' is complete: ', $file->size, " bytes\n";
+    }
+
+A file is complete, and the last byte of it has been written.
+
+=head2 on_file_write
+
+    use Digest::SHA;
+
+    on_file_write => sub {
+        my ($cgi, $file, $bytes) = @_;
+        $file->{sha256} ||= Digest::SHA->new(256);
+        $file->{sha256}->add($bytes);
+    }
+
+The next piece of the file has been written; C<< $file->size >> includes it. A piece
+has 1 byte to 1 MiB, and all of them together are the file. An empty file has none.
+
+File data is copied into Perl strings only for a listener with this callback. Leave
+it out where you do not need it: uploads then cost least.
+
+=head2 on_multipart
+
+    on_multipart => sub {
+        my ($cgi) = @_;
+        $cgi->drop if !defined $cgi->{cookies}{session};
+    }
+
+The head of a multipart request is there, and the body comes next. Headers, query
+and cookies are known. Use it to refuse an upload before it is received, or to
+C<< $cgi->stop >> it until you know more.
+
+A client that has sent C<Expect: 100-continue> is told to go on after this callback,
+unless it has dropped or stopped the request (RFC 9110, section 10.1.1).
+
+=head1 METHODS
+
+=head2 cleanup
+
+    my $count = HTTP::Server::EV->new->cleanup;
+
+Removes all plain files in the directory of temporary files, and returns how many
+it removed, or nothing if the directory cannot be read. It also removes files that
+are being received just now, and files of other programs. Meant for the start of a
+program, after one that was killed: usually temporary files go by themselves.
+
+=head2 listen
+
+    my $listener = HTTP::Server::EV->listen(8080, sub {
+        my ($cgi) = @_;
+        $cgi->header;
+        $cgi->print('Hello!');
+    });
+
+    $server->listen('127.0.0.1:8080', \&answer, { timeout => 30 });
+
+Opens a socket and serves it. Called on the server or on the class; call L</new>
+first, as it prepares what receiving files needs. The arguments are the address, the
+main callback, and a reference to a hash of L</OPTIONS> and L</CALLBACKS>, which may
+be left out. That hash becomes the object that is returned, an
+L<HTTP::Server::EV::PortListener>.
+
+The address is one of
+
+=over
+
+=item C<8080>
+
+A port, on every IPv4 address of the machine (0.0.0.0).
+
+=item C<'127.0.0.1:8080'>, C<'localhost:8080'>
+
+An address or a host name, and a port. A host name is looked up at once, which may
+take a while; its first address is used. With port 0 the system chooses.
+
+=item C<'[::1]:8080'>
+
+An IPv6 address and a port.
+
+=item C<'unix:/run/upload.sock'>
+
+A path for a socket in the file system. A socket that nobody listens on any more is
+replaced.
+
+=item an L<IO::Socket> that is listening
+
+Of any family. The server works on a duplicate of it.
+
+=item C<< { fd => 3 } >>
+
+The number of a descriptor that is listening, such as one inherited from systemd.
+The server works on a duplicate of it.
+
+=back
+
+See also the option L</socket>. The sockets the server opens are non-blocking, closed
+on exec, bound with C<SO_REUSEADDR> where they are not in the file system, and have
+the longest backlog the system grants.
+
+The main callback is called with an L<HTTP::Server::EV::CGI> for each complete
+request. When the callback has returned and nothing holds the object any more, the
+reply is complete: the rest of the output is sent, and the connection is closed. Keep
+the object to answer later.
+
+Listeners live as long as the process. C<EV::run> goes on as long as one of them is
+started.
+
+Dies with
+
+=over
+
+=item C<Port undefined!>
+
+The address is undefined, 0 or empty.
+
+=item C<You can`t bind two listeners on one port!>
+
+There has been a listener with the same first argument.
+
+=item C<No callback!>
+
+There is no main callback.
+
+=item C<listen takes a code reference as its callback>
+
+=item C<listen takes a hash reference of options>
+
+=item C<HTTP::Server::EV cannot listen on ADDRESS: REASON>
+
+The address is none, in use or not permitted, or the socket is not listening.
+
+=item C<HTTP::Server::EV: fd takes the number of a listening socket>
+
+=item C<HTTP::Server::EV: NAME takes WHAT>
+
+An option has a wrong value.
+
+=back
+
+=head2 new
+
+    my $server = HTTP::Server::EV->new;
+
+    my $server = HTTP::Server::EV->new({
+        tmp_path        => '/var/tmp/uploads',
+        max_file_size   => 2 * 1024 ** 3,
+        error_responses => 1,
+    });
+
+The server. The reference to a hash of options may be left out; the hash becomes the
+object. There is one server in a process: later calls return the first one, whatever
+their arguments.
+
+=over
+
+=item backend
+
+True if the server stands behind a proxy. C<REMOTE_ADDR> is then what the proxy sends
+as C<X-Real-IP>, where it does. Nothing checks that value, so only a proxy should be
+able to reach the server.
+
+=item cleanup_on_destroy
+
+True if L</cleanup> is to be called when the server object is destroyed, at the end
+of the program.
+
+=item tmp_path
+
+The directory for temporary files; F<./upload_tmpfiles/> by default. It is made if it
+is not there, though not the directories above it. Have it on the file system to which
+files are saved: they are then moved by renaming. Each process should have a directory
+that nobody else writes to.
+
+=back
+
+All limits and C<body_methods>, C<error_responses>, C<header_timeout> and
+C<write_timeout> may be given here too, as defaults for all listeners; see
+L</OPTIONS>.
+
+Dies with C<HTTP::Server::EV-E<gt>new takes a hash reference of options>, or with
+C<Can`t create dir for tmp files!>, the directory and the reason.
+
+=head1 FUNCTIONS
+
+=head2 url_decode
+
+    my ($bytes, $is_utf8) = HTTP::Server::EV::url_decode('%D1%8F');
+
+Percent-decodes (RFC 3986, section 2.1). Returns the bytes, and 1 if they are valid
+UTF-8, else 0. An escape that is none, such as C<%zz>, stays as it is. For an empty
+or undefined argument it returns C<undef> and 1. For text, see
+L<HTTP::Server::EV::CGI/urldecode>.
+
+=head1 VARIABLES
+
+=head2 $HTTP::Server::EV::backend
+
+    $HTTP::Server::EV::backend = 1;
+
+The option C<backend> of L</new>. It is read for each request.
+
+=head2 $HTTP::Server::EV::instance
+
+    my $server = $HTTP::Server::EV::instance;
+
+The server, once there is one.
+
+=head2 %HTTP::Server::EV::listeners
+
+    $HTTP::Server::EV::listeners{8080}->stop;
+
+All listeners, by the first argument of L</listen> as a string.
+
+=head2 $HTTP::Server::EV::tmp_path
+
+    $HTTP::Server::EV::tmp_path = '/var/tmp/today';
+
+The directory for temporary files. It is read for each file; a directory set here
+must exist.
+
+=head1 DIAGNOSTICS
+
+=over
+
+=item C<ERROR IN CALLBACK: TEXT>
+
+A warning: one of your callbacks has died with this text.
+
+=item C<HTTP::Server::EV ERROR: Can`t accept connection. Run out of open file descriptors! ...>
+
+A warning: the process has no descriptor left for another connection. Clients wait
+until one is closed, and accepting is also tried again from time to time. Raise the
+limit (C<ulimit -n>) or set L</max_connections>.
+
+=back
+
+=head1 CAVEATS
+
+=head2 Signals
+
+Perl does not run the handlers in C<%SIG> while EV waits. Use C<EV::signal>:
+
+    my $interrupt = EV::signal(INT => sub { EV::break });
+
+Temporary files are removed when the program ends by itself. After a signal that
+kills it, the next start may call L</cleanup>.
+
+=head2 Processes
+
+A child of C<fork> goes on listening, and lets go of its parent's connections. To
+share the work among processes, fork in L</fork_hook>.
+
+=head2 Threads
+
+Objects of these classes belong to the Perl thread that made them. They are
+undefined in another.
+
+=head1 SEE ALSO
+
+L<HTTP::Server::EV::CGI>, L<HTTP::Server::EV::PortListener>,
+L<HTTP::Server::EV::MultipartFile>, L<HTTP::Server::EV::Buffer>,
+L<HTTP::Server::EV::IO::AIO>, L<HTTP::Server::EV::IO::Blocking>, L<EV>, L<Coro>.
+
+F<docs/migrating.md> is for programs written for earlier releases,
+F<docs/architecture.md> for those who work on this one, and F<eg/> has examples.
+
+=head1 COPYRIGHT AND LICENSE
+
+This library is free software. You may redistribute and modify it under the same
+terms as Perl itself; the file F<LICENSE> has them in full.
+
+=cut

@@ -116,3 +116,66 @@ sub DESTROY {
 }
 
 1;
+
+=encoding utf8
+
+=head1 NAME
+
+HTTP::Server::EV::BufTie - Behind a handle that is attached to replies
+
+=head1 SYNOPSIS
+
+    use strict;
+    use warnings;
+
+    use EV;
+    use HTTP::Server::EV;
+
+    HTTP::Server::EV->new->listen(8080, sub {
+        my ($cgi) = @_;
+        $cgi->attach(*STDOUT);
+        $cgi->header;
+        print 'To the client';
+        print STDERR "To the terminal\n";
+    });
+
+    EV::run;
+
+=head1 DESCRIPTION
+
+L<HTTP::Server::EV::CGI/attach> ties a handle to this class, once. From then on C<print>,
+C<printf>, C<say> and C<syswrite> on that handle go to the reply that is attached. With
+L<Coro> each thread has its own reply, so that threads print to C<STDOUT> side by side.
+
+Where no reply is attached, they go where the handle led before it was tied.
+
+One attachment is known per thread. Where one thread answers several requests in turns,
+what it prints goes to the reply that was attached last; call C<attach> again before you
+go on with another one, or use C<< $cgi->print >>.
+
+C<fileno> gives the descriptor of the reply, or of the handle as it was before. C<close>
+and C<binmode> do nothing and return true. Reading dies with
+C<HTTP::Server::EV::BufTie doesn't support a READLINE method>, likewise for C<READ> and
+C<GETC>.
+
+There are no methods to call.
+
+=head1 VARIABLES
+
+=head2 %HTTP::Server::EV::BufTie::storage
+
+    my $buffer = $HTTP::Server::EV::BufTie::storage{"$Coro::current"};
+
+The attached L<HTTP::Server::EV::Buffer> of each thread. The key is C<"$Coro::current">, and
+the empty string where Coro is not loaded.
+
+=head1 SEE ALSO
+
+L<HTTP::Server::EV::CGI>, L<HTTP::Server::EV::Buffer>.
+
+=head1 COPYRIGHT AND LICENSE
+
+This library is free software. You may redistribute and modify it under the same
+terms as Perl itself; the file F<LICENSE> has them in full.
+
+=cut

@@ -31,3 +31,153 @@ sub _finish_save {
 }
 
 1;
+
+=encoding utf8
+
+=head1 NAME
+
+HTTP::Server::EV::MultipartFile - One received file
+
+=head1 SYNOPSIS
+
+    use strict;
+    use warnings;
+
+    use EV;
+    use HTTP::Server::EV;
+
+    HTTP::Server::EV->new->listen(8080, sub {
+        my ($cgi) = @_;
+
+        my ($file) = @{ $cgi->file('photo') };
+        if (!$file) {
+            $cgi->header({ STATUS => '400 Bad Request' });
+            $cgi->print('Send a photo');
+            return;
+        }
+
+        $file->save('./photo.jpg', sub {
+            my ($saved) = @_;
+            $cgi->header({ STATUS => $saved ? '200 OK' : '500 Internal Server Error' });
+            $cgi->print($saved ? 'Thank you' : 'Sorry');
+        });
+    });
+
+    EV::run;
+
+=head1 DESCRIPTION
+
+A file that a client has sent, or is sending. It lies in a temporary file, which only
+the owner of the process can read and write. The temporary file is removed when
+nothing holds the object any more, unless L</save> has kept it; so a file may outlive
+its request.
+
+L</close>, L</fh> and L</save> come from the disk backend in use, and differ a little:
+see L<HTTP::Server::EV::IO::AIO>, the default, and L<HTTP::Server::EV::IO::Blocking>.
+
+The object is a plain hash, to which you may add keys of your own. It has
+
+=over
+
+=item C<fh>
+
+An open handle of the file, after L</fh> and before L</close>.
+
+=item C<moved>
+
+1 after L</save> has succeeded.
+
+=item C<name>, C<path>, C<size>
+
+See the methods.
+
+=item C<parent_req>
+
+The L<HTTP::Server::EV::CGI> it came with, as a weak reference.
+
+=back
+
+=head1 METHODS
+
+=head2 close
+
+    $file->close(sub { warn 'Closed' });
+
+Lets go of the handle that L</fh> has opened. The callback may be left out. It is called
+with 1, by C<IO::AIO> from the loop and by C<IO::Blocking> at once. Returns 1.
+
+=head2 fh
+
+    $file->fh(sub {
+        my ($handle) = @_;
+        return if !$handle;
+        my $first_line = readline $handle;
+    });
+
+Opens the file for reading and calls back with a handle at its beginning, or with
+C<undef>. As long as the handle is open, the next call gives the same one. After
+L</save> it opens the file that was saved.
+
+With C<IO::Blocking> the callback is called at once, and the handle is returned too. With
+C<IO::AIO> the callback is called from the loop; at once if the handle is open already.
+Without a callback, C<IO::AIO> returns the handle if the listener has C<threading> and
+Coro is loaded, and else dies with C<HTTP::Server::EV::IO::AIO-E<gt>fh used without a
+callback. Use Coro and enable threading for listener if you want blocking interface>.
+
+=head2 name
+
+    my $name = $file->name;
+
+The name that the client gave to the file, as text. It is never empty and never has a
+slash or backslash, so that it names a file in a directory: see
+L<HTTP::Server::EV::CGI/Fields>. Two files may have the same name, and a name may begin
+with a dot. Escape it in HTML.
+
+=head2 path
+
+    my $path = $file->path;
+
+Where the file is: the temporary file, and after L</save> the file that was saved.
+
+=head2 save
+
+    $file->save('/srv/photos/1.jpg', sub {
+        my ($saved) = @_;
+        warn $saved ? 'Saved' : 'Not saved';
+    });
+
+Keeps the file under this path. What is there is replaced. The first call that succeeds
+moves the file: by renaming within a file system, else by copying. Later calls copy it
+from there. The mode of the file becomes what your umask leaves of 0666.
+
+The callback may be left out. It is called with 1, or with 0 after a warning
+C<PACKAGE failed to move file PATH to DESTINATION - REASON>; nothing has changed then,
+and the next call may succeed.
+
+With C<IO::Blocking> the callback is called at once, and its argument is returned too.
+With C<IO::AIO> the work is done by a thread, and 1 is returned at once; but without a
+callback, where the listener has C<threading> and Coro is loaded, the current Coro thread
+is parked until then, and what is returned is the outcome.
+
+Call it when the file is complete: in C<on_file_received> or later.
+
+Dies with C<save takes the path of the file to be made>.
+
+=head2 size
+
+    my $bytes = $file->size;
+
+The size in bytes: of what was written so far in C<on_file_write>, of the whole file from
+C<on_file_received> on.
+
+=head1 SEE ALSO
+
+L<HTTP::Server::EV>, L<HTTP::Server::EV::CGI>, L<HTTP::Server::EV::IO::AIO>,
+L<HTTP::Server::EV::IO::Blocking>.
+
+=head1 COPYRIGHT AND LICENSE
+
+This library is free software. You may redistribute and modify it under the same
+terms as Perl itself; the file F<LICENSE> has them in full.
+
+=cut

@@ -31,3 +31,90 @@ sub _run_callback_in_thread {
 }
 
 1;
+
+=encoding utf8
+
+=head1 NAME
+
+HTTP::Server::EV::PortListener - One listening socket
+
+=head1 SYNOPSIS
+
+    use strict;
+    use warnings;
+
+    use EV;
+    use HTTP::Server::EV;
+
+    my $listener = HTTP::Server::EV->new->listen(8080, sub {
+        my ($cgi) = @_;
+        $cgi->header;
+        $cgi->print('Hello!');
+    });
+
+    # No new clients for the next ten seconds.
+    $listener->stop;
+    my $timer = EV::timer 10, 0, sub { $listener->start };
+
+    EV::run;
+
+=head1 DESCRIPTION
+
+What L<HTTP::Server::EV/listen> returns. The object is the hash of options that was given
+to it; L<HTTP::Server::EV/OPTIONS> and L<HTTP::Server::EV/CALLBACKS> describe them.
+Limits and timeouts are read once, by C<listen>. C<threading>, C<plus_as_space> and the
+callbacks are read for each request, so that they may be changed later; but
+C<on_file_write> has to be there from the beginning.
+
+A listener lives as long as the process, whether you keep the object or not.
+
+Besides the options the hash has these keys:
+
+=over
+
+=item C<cb>
+
+The main callback. It may be changed.
+
+=item C<port>
+
+The first argument of C<listen>.
+
+=item C<stopped>
+
+1 if the listener is stopped, else 0. To be read only.
+
+=back
+
+=head1 METHODS
+
+=head2 start
+
+    $listener->start;
+
+Accepts connections again. Returns nothing.
+
+Dies with C<not an HTTP::Server::EV::PortListener> if it is called on something else.
+
+=head2 stop
+
+    $listener->stop;
+
+Accepts no more connections until L</start>. Requests that are there go on. Clients that
+connect meanwhile wait in the queue of the socket. Returns nothing.
+
+C<EV::run> returns when all listeners are stopped, no connection is left, and nothing
+else is watched: that is a way to end a program without cutting off a client.
+
+Dies with C<not an HTTP::Server::EV::PortListener> if it is called on something else.
+
+=head1 SEE ALSO
+
+L<HTTP::Server::EV>, L<HTTP::Server::EV::CGI>.
+
+=head1 COPYRIGHT AND LICENSE
+
+This library is free software. You may redistribute and modify it under the same
+terms as Perl itself; the file F<LICENSE> has them in full.
+
+=cut
