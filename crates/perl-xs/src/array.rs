@@ -1,0 +1,163 @@
+//! Arrays.
+
+use std::rc::Rc;
+
+use perl_sys::{self as sys, Operation, Work};
+
+use crate::{Error, Perl, Result, Scalar};
+
+/// A Perl array. Values are stored as they are, not copied.
+#[derive(Clone, Debug)]
+pub struct Array {
+    /// INVARIANT: an array.
+    value: Scalar,
+}
+
+impl Array {
+    /// A new empty array.
+    pub fn new(perl: Perl) -> Self {
+        // SAFETY: a live interpreter; the result is an owned array.
+        Self::from_scalar(unsafe { Scalar::from_owned(perl, sys::perl_shim_new_array(perl.raw())) })
+    }
+
+    /// Adds a value at the end.
+    pub fn push(&self, value: Scalar) -> Result<()> {
+        if !self.is_plain() {
+            return self
+                .value
+                .operate(
+                    Operation::ArrayPush,
+                    Work {
+                        other: value.raw(),
+                        ..Work::default()
+                    },
+                )
+                .map(drop);
+        }
+        // SAFETY: a plain array, which gets our reference to the value.
+        unsafe { sys::perl_shim_array_push(self.perl().raw(), self.value.raw(), value.into_raw()) };
+        Ok(())
+    }
+
+    /// The value at an index from 0, if there is one. It is the variable in the array; of a tied one, a copy.
+    pub fn get(&self, index: usize) -> Result<Option<Scalar>> {
+        let perl = self.perl();
+        if self.is_plain() {
+            // SAFETY: a plain array, whose value is live when it is retained.
+            return Ok(unsafe {
+                Scalar::from_borrowed(
+                    perl,
+                    sys::perl_shim_array_fetch(perl.raw(), self.value.raw(), index),
+                )
+            });
+        }
+        let work = self.value.operate(
+            Operation::ArrayFetch,
+            Work {
+                integer: signed(index)?,
+                ..Work::default()
+            },
+        )?;
+        // SAFETY: owned, or null.
+        Ok(unsafe { Scalar::from_owned_or_null(perl, work.result) })
+    }
+
+    /// Stores a value at an index from 0.
+    pub fn set(&self, index: usize, value: Scalar) -> Result<()> {
+        let work = Work {
+            integer: signed(index)?,
+            other: value.raw(),
+            ..Work::default()
+        };
+        self.value.operate(Operation::ArrayStore, work).map(drop)
+    }
+
+    /// How many values there are.
+    pub fn len(&self) -> Result<usize> {
+        if self.is_plain() {
+            // SAFETY: a plain array.
+            return Ok(unsafe { sys::perl_shim_array_count(self.perl().raw(), self.value.raw()) });
+        }
+        let count = self
+            .value
+            .operate(Operation::ArrayCount, Work::default())?
+            .integer;
+        Ok(usize::try_from(count).unwrap_or_default())
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> Result<bool> {
+        Ok(self.len()? == 0)
+    }
+
+    /// Removes all values.
+    pub fn clear(&self) -> Result<()> {
+        self.value
+            .operate(Operation::ArrayClear, Work::default())
+            .map(drop)
+    }
+
+    /// All values; what was never stored is `undef`.
+    pub fn values(&self) -> Result<Vec<Scalar>> {
+        if !self.is_plain() {
+            let work = self
+                .value
+                .operate(Operation::ArrayValues, Work::default())?;
+            // SAFETY: an owned plain array.
+            return Self::from_scalar(unsafe { Scalar::from_owned(self.perl(), work.result) })
+                .values();
+        }
+        let perl = self.perl();
+        (0..self.len()?)
+            .map(|index| Ok(self.get(index)?.unwrap_or_else(|| Scalar::undef(perl))))
+            .collect()
+    }
+
+    /// A new reference to it.
+    pub fn reference(&self) -> Scalar {
+        self.value.reference()
+    }
+
+    /// The array as a value of any kind.
+    pub fn as_scalar(&self) -> &Scalar {
+        &self.value
+    }
+
+    /// See [`Scalar::attach`].
+    pub fn attach<T: 'static>(&self, data: Rc<T>) {
+        // Only constants refuse, and there are no constant arrays.
+        let _ = self.value.attach(data);
+    }
+
+    /// See [`Scalar::attached`].
+    pub fn attached<T: 'static>(&self) -> Option<Rc<T>> {
+        self.value.attached()
+    }
+
+    /// The interpreter that it belongs to.
+    pub fn perl(&self) -> Perl {
+        self.value.perl()
+    }
+
+    /// `value` is an array.
+    pub(crate) fn from_scalar(value: Scalar) -> Self {
+        Self { value }
+    }
+
+    /// The array of these values, for Perl to own.
+    pub(crate) fn into_raw(self) -> *mut sys::SV {
+        self.value.into_raw()
+    }
+
+    /// Neither tied nor constant.
+    fn is_plain(&self) -> bool {
+        // SAFETY: a live value.
+        unsafe { sys::perl_shim_is_plain_container(self.value.raw()) != 0 }
+    }
+}
+
+fn signed(index: usize) -> Result<i64> {
+    i32::try_from(index)
+        .map(i64::from)
+        .map_err(|_| Error::croak("An array index of more than 31 bits"))
+}

@@ -1,0 +1,83 @@
+//! Rust data on Perl values, by extension magic.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use perl_sys as sys;
+
+use crate::border::{guard_entry, warn_of};
+use crate::{Error, Perl, Result, Scalar};
+
+/// What hangs on one value; at most one of each type.
+#[repr(C)]
+struct Attachment {
+    header: sys::Box,
+    data: RefCell<Vec<Rc<dyn Any>>>,
+}
+
+pub(crate) fn attach<T: 'static>(value: &Scalar, data: Rc<T>) -> Result<()> {
+    if find(value).is_none() {
+        hang_empty(value)?;
+    }
+    let attachment = find(value).ok_or_else(|| Error::croak("Cannot attach data to this value"))?;
+    let mut all = attachment.data.borrow_mut();
+    let replaced = all
+        .iter()
+        .position(|data| data.is::<T>())
+        .map(|index| all.swap_remove(index));
+    all.push(data);
+    // What it does when dropped may come back here.
+    drop(all);
+    drop(replaced);
+    Ok(())
+}
+
+pub(crate) fn attached<T: 'static>(value: &Scalar) -> Option<Rc<T>> {
+    let all = find(value)?.data.borrow();
+    all.iter()
+        .find_map(|data| Rc::clone(data).downcast::<T>().ok())
+}
+
+/// The reference must not be used after `value` may have been freed.
+fn find(value: &Scalar) -> Option<&Attachment> {
+    // SAFETY: the shim looks for magic with its own table, behind which there is always an Attachment (or null). It lives
+    // as long as the value, of which `value` holds a reference.
+    unsafe {
+        sys::perl_shim_attachment(value.perl().raw(), value.raw())
+            .cast::<Attachment>()
+            .as_ref()
+    }
+}
+
+fn hang_empty(value: &Scalar) -> Result<()> {
+    let attachment = Box::new(Attachment {
+        header: sys::Box { finish: free },
+        data: RefCell::default(),
+    });
+    let attachment = Box::into_raw(attachment);
+    // SAFETY: an Attachment begins with the header; the shim owns it now, unless it says that it does not.
+    let hangs =
+        unsafe { sys::perl_shim_attach(value.perl().raw(), value.raw(), attachment.cast()) };
+    if hangs == 0 {
+        // SAFETY: still ours.
+        drop(unsafe { Box::from_raw(attachment) });
+        return Err(Error::croak("Cannot attach data to a constant"));
+    }
+    Ok(())
+}
+
+unsafe extern "C" fn free(perl: *mut sys::PerlInterpreter, attachment: *mut sys::Box) {
+    // SAFETY: perl called, so it is live; the shim hands the box over, once.
+    let result = unsafe {
+        guard_entry(perl, |_| {
+            drop(Box::from_raw(attachment.cast::<Attachment>()));
+            Ok(())
+        })
+    };
+    if let Err(error) = result {
+        // SAFETY: as above. There is nobody to croak at: perl is freeing a value.
+        let perl = unsafe { Perl::from_raw(perl) };
+        warn_of(perl, &Error::croak(format!("\t(in cleanup) {error}")));
+    }
+}

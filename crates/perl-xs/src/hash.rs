@@ -1,0 +1,270 @@
+//! Hashes.
+
+use std::os::raw::c_char;
+use std::rc::Rc;
+
+use perl_sys::{self as sys, Operation, Work};
+
+use crate::{Array, Error, Perl, Result, Scalar};
+
+/// A Perl hash.
+///
+/// Values are stored as they are, not copied: the hash then shares the variable with whoever else holds it. Keys are bytes,
+/// in which characters above 127 mean Latin-1, as in Perl; the functions named `…_text` take Unicode keys.
+#[derive(Clone, Debug)]
+pub struct Hash {
+    /// INVARIANT: a hash.
+    value: Scalar,
+}
+
+/// A key as Perl has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// The internal bytes.
+    pub bytes: Vec<u8>,
+    /// Whether they are UTF-8.
+    pub is_utf8: bool,
+}
+
+impl Hash {
+    /// A new empty hash.
+    ///
+    /// ```no_run
+    /// # use perl_xs::{Hash, Scalar};
+    /// # fn example(perl: perl_xs::Perl) -> perl_xs::Result<()> {
+    /// let hash = Hash::new(perl);
+    /// hash.insert("size", Scalar::from_unsigned(perl, 1024))?;
+    /// assert!(hash.contains_key("size")?);
+    /// # Ok(()) }
+    /// ```
+    pub fn new(perl: Perl) -> Self {
+        // SAFETY: a live interpreter; the result is an owned hash.
+        Self::from_scalar(unsafe { Scalar::from_owned(perl, sys::perl_shim_new_hash(perl.raw())) })
+    }
+
+    /// The value of a key. It is the variable in the hash; of a tied hash, a copy of what it gave.
+    pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Scalar>> {
+        self.fetch(key.as_ref(), false)
+    }
+
+    /// The value of a Unicode key.
+    pub fn get_text(&self, key: &str) -> Result<Option<Scalar>> {
+        self.fetch(key.as_bytes(), true)
+    }
+
+    /// Stores a value, sharing it.
+    pub fn insert(&self, key: impl AsRef<[u8]>, value: Scalar) -> Result<()> {
+        self.store(key.as_ref(), false, value)
+    }
+
+    /// Stores a value under a Unicode key.
+    pub fn insert_text_key(&self, key: &str, value: Scalar) -> Result<()> {
+        self.store(key.as_bytes(), true, value)
+    }
+
+    /// Stores a value under a key that [`pairs`](Self::pairs) gave.
+    pub fn insert_key(&self, key: &Key, value: Scalar) -> Result<()> {
+        let is_utf8 = key.is_utf8 && std::str::from_utf8(&key.bytes).is_ok();
+        self.store(&key.bytes, is_utf8, value)
+    }
+
+    /// Removes a key, and gives the value that it had.
+    pub fn remove(&self, key: impl AsRef<[u8]>) -> Result<Option<Scalar>> {
+        let key = key.as_ref();
+        let perl = self.perl();
+        if self.is_plain() {
+            let (pointer, length) = plain_key(key, false)?;
+            // SAFETY: a plain hash; the result is owned, or null.
+            return Ok(unsafe {
+                let value =
+                    sys::perl_shim_hash_delete(perl.raw(), self.value.raw(), pointer, length);
+                Scalar::from_owned_or_null(perl, value)
+            });
+        }
+        let work = self
+            .value
+            .operate(Operation::HashDelete, key_work(key, false))?;
+        // SAFETY: owned, or null.
+        Ok(unsafe { Scalar::from_owned_or_null(perl, work.result) })
+    }
+
+    /// Whether the key exists.
+    pub fn contains_key(&self, key: impl AsRef<[u8]>) -> Result<bool> {
+        let key = key.as_ref();
+        if self.is_plain() {
+            let (pointer, length) = plain_key(key, false)?;
+            // SAFETY: a plain hash.
+            let exists = unsafe {
+                sys::perl_shim_hash_exists(self.perl().raw(), self.value.raw(), pointer, length)
+            };
+            return Ok(exists != 0);
+        }
+        Ok(self
+            .value
+            .operate(Operation::HashExists, key_work(key, false))?
+            .flag
+            != 0)
+    }
+
+    /// How many keys there are. A tied hash is counted key by key.
+    pub fn len(&self) -> Result<usize> {
+        if self.is_plain() {
+            // SAFETY: a plain hash.
+            return Ok(unsafe { sys::perl_shim_hash_count(self.perl().raw(), self.value.raw()) });
+        }
+        let count = self
+            .value
+            .operate(Operation::HashCount, Work::default())?
+            .integer;
+        Ok(usize::try_from(count).unwrap_or_default())
+    }
+
+    /// Whether there are no keys.
+    pub fn is_empty(&self) -> Result<bool> {
+        Ok(self.len()? == 0)
+    }
+
+    /// Removes all keys.
+    pub fn clear(&self) -> Result<()> {
+        self.value
+            .operate(Operation::HashClear, Work::default())
+            .map(drop)
+    }
+
+    /// All keys and values, in Perl's order; `each` of Perl code starts anew.
+    pub fn pairs(&self) -> Result<Vec<(Key, Scalar)>> {
+        let work = self.value.operate(Operation::HashPairs, Work::default())?;
+        // SAFETY: an owned array of keys and values in turn.
+        let flat =
+            Array::from_scalar(unsafe { Scalar::from_owned(self.perl(), work.result) }).values()?;
+        let mut flat = flat.into_iter();
+        let mut pairs = Vec::with_capacity(flat.len() / 2);
+        while let (Some(key), Some(value)) = (flat.next(), flat.next()) {
+            pairs.push((
+                Key {
+                    bytes: key.bytes()?,
+                    is_utf8: key.is_utf8(),
+                },
+                value,
+            ));
+        }
+        Ok(pairs)
+    }
+
+    /// Makes room for that many keys: worth it before storing more than eight (perlapi: `hv_ksplit`).
+    pub fn reserve(&self, keys: usize) {
+        if self.is_plain() {
+            // SAFETY: a plain hash.
+            unsafe { sys::perl_shim_hash_reserve(self.perl().raw(), self.value.raw(), keys) }
+        }
+    }
+
+    /// Makes it an object of that class.
+    pub fn bless(&self, package: &str) -> Result<()> {
+        let package = Scalar::from_text(self.perl(), package);
+        self.value
+            .operate(
+                Operation::Bless,
+                Work {
+                    other: package.raw(),
+                    ..Work::default()
+                },
+            )
+            .map(drop)
+    }
+
+    /// A new reference to it.
+    pub fn reference(&self) -> Scalar {
+        self.value.reference()
+    }
+
+    /// The hash as a value of any kind.
+    pub fn as_scalar(&self) -> &Scalar {
+        &self.value
+    }
+
+    /// See [`Scalar::attach`].
+    pub fn attach<T: 'static>(&self, data: Rc<T>) {
+        // Only constants refuse, and there are no constant hashes.
+        let _ = self.value.attach(data);
+    }
+
+    /// See [`Scalar::attached`].
+    pub fn attached<T: 'static>(&self) -> Option<Rc<T>> {
+        self.value.attached()
+    }
+
+    /// The interpreter that it belongs to.
+    pub fn perl(&self) -> Perl {
+        self.value.perl()
+    }
+
+    /// `value` is a hash.
+    pub(crate) fn from_scalar(value: Scalar) -> Self {
+        Self { value }
+    }
+
+    fn fetch(&self, key: &[u8], is_utf8: bool) -> Result<Option<Scalar>> {
+        let perl = self.perl();
+        if self.is_plain() {
+            let (pointer, length) = plain_key(key, is_utf8)?;
+            // SAFETY: a plain hash, whose value is live when it is retained.
+            return Ok(unsafe {
+                let value =
+                    sys::perl_shim_hash_fetch(perl.raw(), self.value.raw(), pointer, length);
+                Scalar::from_borrowed(perl, value)
+            });
+        }
+        let work = self
+            .value
+            .operate(Operation::HashFetch, key_work(key, is_utf8))?;
+        // SAFETY: owned, or null.
+        Ok(unsafe { Scalar::from_owned_or_null(perl, work.result) })
+    }
+
+    fn store(&self, key: &[u8], is_utf8: bool, value: Scalar) -> Result<()> {
+        let perl = self.perl();
+        if !self.is_plain() {
+            let work = Work {
+                other: value.raw(),
+                ..key_work(key, is_utf8)
+            };
+            return self.value.operate(Operation::HashStore, work).map(drop);
+        }
+        let (pointer, length) = plain_key(key, is_utf8)?;
+        // SAFETY: a plain hash, which gets our reference to the value; the replaced one is then ours to drop.
+        drop(unsafe {
+            let replaced = sys::perl_shim_hash_store(
+                perl.raw(),
+                self.value.raw(),
+                pointer,
+                length,
+                value.into_raw(),
+            );
+            Scalar::from_owned_or_null(perl, replaced)
+        });
+        Ok(())
+    }
+
+    /// Neither tied nor restricted.
+    fn is_plain(&self) -> bool {
+        // SAFETY: a live value.
+        unsafe { sys::perl_shim_is_plain_container(self.value.raw()) != 0 }
+    }
+}
+
+/// A key as the plain functions want it: the length of one in UTF-8 is negative.
+fn plain_key(key: &[u8], is_utf8: bool) -> Result<(*const c_char, i32)> {
+    let length =
+        i32::try_from(key.len()).map_err(|_| Error::croak("A hash key of more than 2 GiB"))?;
+    Ok((key.as_ptr().cast(), if is_utf8 { -length } else { length }))
+}
+
+fn key_work(key: &[u8], is_utf8: bool) -> Work {
+    Work {
+        bytes: key.as_ptr().cast(),
+        length: key.len(),
+        flag: i32::from(is_utf8),
+        ..Work::default()
+    }
+}
