@@ -339,7 +339,7 @@ Bytes of a body, as its C<Content-Length> announces them.
 
 =item C<max_connections> (0, unlimited)
 
-Connections that the listener has at a time.
+Connections that the listener has at a time. One more is closed at once.
 
 =item C<max_field_name> (4099)
 
@@ -509,7 +509,8 @@ A port, on every IPv4 address of the machine (0.0.0.0).
 =item C<'127.0.0.1:8080'>, C<'localhost:8080'>
 
 An address or a host name, and a port. A host name is looked up at once, which may
-take a while; its first address is used. With port 0 the system chooses.
+take a while; its first address is used. With port 0 the system chooses; to learn which, bring a
+socket of your own.
 
 =item C<'[::1]:8080'>
 
