@@ -14,14 +14,14 @@ use constant {
     QUIET_BYTES       => 64 * 1024,    # logs and the like that may have grown
 };
 
-# peers => [Bench::Peer...], workload => object with measure($peer) and units, rounds => number.
+# peers => [Bench::Peer...], workload => object with prepare($peer), measure($peer) and units, rounds => number.
 sub new {
     my ( $class, %options ) = @_;
     return bless {%options}, $class;
 }
 
-# Every peer once without counting it, then the rounds, each beginning with another peer. Returns a
-# hash of peer names to lists of rounds; a peer that fails is taken out, and the rounds it missed
+# Every peer once without counting it, then the rounds, each beginning with another of the peers
+# that are left. Returns a hash of peer names to lists of rounds; a peer that fails is taken out, and the rounds it missed
 # are undef. A round: cpu, user, system (seconds per unit), and what the workload measured.
 sub run {
     my $self = shift;
@@ -30,7 +30,6 @@ sub run {
     for my $round ( 0 .. $self->{rounds} ) {
         _note( $round ? "Round $round of $self->{rounds}:" : 'Warming up:' );
         for my $peer ( $self->_order($round) ) {
-            next if $peer->failure;
             _note( q{ } . $peer->name );
             my $measured = eval { $self->_measure($peer) };
             $peer->fail( _one_line($@) )                      if !$measured;
@@ -44,6 +43,7 @@ sub run {
 sub _measure {
     my ( $self, $peer ) = @_;
 
+    $self->{workload}->prepare($peer);
     my $process = $peer->process;
     my $stored  = _stored_bytes( $peer->directory );
     my @before  = ( $process->cpu_seconds, $process->cpu_split );
@@ -69,7 +69,7 @@ sub _one_line {
 
 sub _order {
     my ( $self, $round ) = @_;
-    my @peers = @{ $self->{peers} };
+    my @peers = grep { !$_->failure } @{ $self->{peers} };
     return if !@peers;
     my $first = $round % @peers;
     return @peers[ $first .. $#peers, 0 .. $first - 1 ];

@@ -5,7 +5,6 @@ use strict;
 use warnings;
 
 use Carp qw(croak);
-use IO::Handle;
 
 use constant {
     BLOCK_SIZE => 1024**2,    # bytes
@@ -33,26 +32,28 @@ sub measure {
     };
 }
 
-# GiB in one measurement.
-sub units {
-    my $self = shift;
-    return $self->{size} / GIBIBYTE;
-}
+# Touches as many pages of the file system as a peer uses that stores body and file. The first touch
+# of a page costs more than all that is compared here, on a virtual machine also when the page has
+# been free for some seconds; and without this a peer would pay for what the one before it did to
+# the machine's memory.
+sub prepare {
+    my ( $self, $peer ) = @_;
 
-# Touches as many pages of the file system as a peer will use that stores body and file: the first
-# touch of a page costs more than all that is compared here.
-sub warm_up {
-    my ( $self, $directory ) = @_;
-
-    my $path  = "$directory/warm-up";
+    my $path  = $peer->directory . '/pages';
     my $block = 'x' x BLOCK_SIZE;
     open my $handle, '>:raw', $path or croak "$path: $!";
     for ( 1 .. 2 * $self->{size} / BLOCK_SIZE ) {
-        print {$handle} $block or croak "$path: $!";
+        syswrite( $handle, $block ) == BLOCK_SIZE or croak "$path: $!";
     }
     close $handle or croak "$path: $!";
     unlink $path  or croak "$path: $!";
     return;
+}
+
+# GiB in one measurement.
+sub units {
+    my $self = shift;
+    return $self->{size} / GIBIBYTE;
 }
 
 # The standard output of a command; dies with what it says on standard error if it fails.
