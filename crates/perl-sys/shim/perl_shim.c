@@ -1176,6 +1176,24 @@ void perl_shim_at_exit(void *perl, struct perl_shim_box *box)
     call_atexit(run_exit_hook, box);
 }
 
+/* ---- Variables of print ---- */
+
+/* `$,`; owned, or NULL where it is undef. */
+SV *perl_shim_output_field_separator(void *perl)
+{
+    dSHIM;
+    SV *const separator = PL_ofsgv ? GvSV(PL_ofsgv) : NULL;
+
+    return separator && SvOK(separator) ? SvREFCNT_inc(separator) : NULL;
+}
+
+/* `$\`, also as `say` sets it; owned, or NULL where it is undef. */
+SV *perl_shim_output_record_separator(void *perl)
+{
+    dSHIM;
+    return PL_ors_sv ? SvREFCNT_inc(PL_ors_sv) : NULL;
+}
+
 /* ---- The process ---- */
 
 int perl_shim_is_destructing(void *perl)

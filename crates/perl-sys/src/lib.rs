@@ -296,6 +296,9 @@ unsafe extern "C" {
     pub fn perl_shim_attachment(perl: *mut PerlInterpreter, sv: *mut SV) -> *mut Box;
     pub fn perl_shim_at_exit(perl: *mut PerlInterpreter, hook: *mut Box);
 
+    pub fn perl_shim_output_field_separator(perl: *mut PerlInterpreter) -> *mut SV;
+    pub fn perl_shim_output_record_separator(perl: *mut PerlInterpreter) -> *mut SV;
+
     pub fn perl_shim_is_destructing(perl: *mut PerlInterpreter) -> c_int;
     pub fn perl_shim_descriptor_is_open(descriptor: c_int) -> c_int;
 }

@@ -62,10 +62,14 @@ impl Hash {
         self.store(key.as_bytes(), true, value)
     }
 
-    /// Stores a value under a key that [`pairs`](Self::pairs) gave.
+    /// The value of a key that is bytes, or text in Perl's UTF-8.
+    pub fn get_key(&self, key: &Key) -> Result<Option<Scalar>> {
+        self.fetch(&key.bytes, self.is_text(key))
+    }
+
+    /// Stores a value under a key that is bytes, or text in Perl's UTF-8, as [`pairs`](Self::pairs) gives it.
     pub fn insert_key(&self, key: &Key, value: Scalar) -> Result<()> {
-        let is_utf8 = key.is_utf8 && std::str::from_utf8(&key.bytes).is_ok();
-        self.store(&key.bytes, is_utf8, value)
+        self.store(&key.bytes, self.is_text(key), value)
     }
 
     /// Removes a key, and gives the value that it had.
@@ -244,6 +248,17 @@ impl Hash {
             Scalar::from_owned_or_null(perl, replaced)
         });
         Ok(())
+    }
+
+    /// Says no to a key that claims to be UTF-8 and is not, even by Perl's measure.
+    fn is_text(&self, key: &Key) -> bool {
+        let bytes = &key.bytes;
+        // SAFETY: reads the bytes given.
+        key.is_utf8
+            && unsafe {
+                sys::perl_shim_is_perl_utf8(self.perl().raw(), bytes.as_ptr().cast(), bytes.len())
+                    != 0
+            }
     }
 
     /// Neither tied nor restricted.

@@ -86,7 +86,7 @@ macro_rules! boot {
     ($symbol:ident, $function:expr) => {
         #[doc(hidden)]
         #[unsafe(no_mangle)]
-        pub extern "C" fn $symbol(
+        pub unsafe extern "C" fn $symbol(
             perl: *mut $crate::private::PerlInterpreter,
             module: *const ::std::ffi::c_char,
             error: *mut *mut ::std::ffi::c_void,

@@ -118,6 +118,24 @@ impl Perl {
         unsafe { sys::perl_shim_at_exit(self.interpreter, Box::into_raw(hook).cast()) }
     }
 
+    /// What `print` puts between values: `$,`, unless it is `undef`.
+    pub fn output_field_separator(self) -> Option<Scalar> {
+        // SAFETY: a live interpreter; the result is owned, or null.
+        unsafe {
+            let separator = sys::perl_shim_output_field_separator(self.interpreter);
+            Scalar::from_owned_or_null(self, separator)
+        }
+    }
+
+    /// What `print` puts at the end: `$\`, unless it is `undef`; a newline within `say`.
+    pub fn output_record_separator(self) -> Option<Scalar> {
+        // SAFETY: a live interpreter; the result is owned, or null.
+        unsafe {
+            let separator = sys::perl_shim_output_record_separator(self.interpreter);
+            Scalar::from_owned_or_null(self, separator)
+        }
+    }
+
     /// Whether the interpreter is destroying its values (`${^GLOBAL_PHASE} eq 'DESTRUCT'`).
     pub fn is_destructing(self) -> bool {
         // SAFETY: a live interpreter, by the token.

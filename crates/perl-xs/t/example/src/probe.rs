@@ -1,0 +1,413 @@
+//! For the tests of perl-xs: every operation as a function of the package Example::Probe, and code that misbehaves.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use perl_xs::handle::{self, Mode};
+use perl_xs::{
+    Arguments, Array, Code, Context, Error, Function, Hash, Perl, Result, Returned, Scalar,
+};
+
+pub fn define_all(perl: Perl) -> Result<()> {
+    let probe = perl.package("Example::Probe");
+    FUNCTIONS
+        .iter()
+        .try_for_each(|&(name, function)| probe.define(name, function))
+}
+
+const FUNCTIONS: &[(&str, Function)] = &[
+    // Scalars.
+    ("is_defined", |a| truth(a, first(a)?.is_defined()?)),
+    ("is_true", |a| truth(a, first(a)?.is_true()?)),
+    ("looks_like_number", |a| {
+        truth(a, first(a)?.looks_like_number()?)
+    }),
+    ("is_utf8", |a| truth(a, first(a)?.is_utf8())),
+    ("is_reference", |a| truth(a, first(a)?.is_reference())),
+    ("is_object", |a| truth(a, first(a)?.is_object())),
+    ("is_hash", |a| truth(a, first(a)?.as_hash().is_some())),
+    ("is_array", |a| truth(a, first(a)?.as_array().is_some())),
+    ("is_code", |a| truth(a, first(a)?.as_code().is_some())),
+    ("class", |a| {
+        Ok(first(a)?
+            .blessed_package()
+            .map(|name| text(a, &name))
+            .into())
+    }),
+    ("derived_from", |a| {
+        truth(a, first(a)?.derived_from(&string(a, 1)?)?)
+    }),
+    ("same", |a| {
+        truth(a, first(a)?.same_as(&a.required(1, "other")?))
+    }),
+    ("bytes", |a| {
+        Ok(Scalar::from_bytes(a.perl(), &first(a)?.bytes()?).into())
+    }),
+    ("text", |a| Ok(text(a, &first(a)?.text()?).into())),
+    ("joined", joined),
+    ("integer", |a| {
+        Ok(Scalar::from_integer(a.perl(), first(a)?.integer()?).into())
+    }),
+    ("number", |a| {
+        Ok(Scalar::from_number(a.perl(), first(a)?.number()?).into())
+    }),
+    ("copy", |a| Ok(first(a)?.copy()?.into())),
+    ("same_value", |a| Ok(first(a)?.into())),
+    ("assign", |a| {
+        first(a)?
+            .assign(&a.required(1, "value")?)
+            .map(Returned::from)
+    }),
+    ("weaken", |a| first(a)?.weaken().map(Returned::from)),
+    ("descriptor", |a| {
+        let descriptor = first(a)?.descriptor();
+        Ok(descriptor
+            .map(|number| Scalar::from_integer(a.perl(), number.into()))
+            .into())
+    }),
+    ("perl_utf8", |a| {
+        Ok(Scalar::from_perl_utf8(a.perl(), &first(a)?.bytes()?).into())
+    }),
+    ("numbers", numbers),
+    ("context", context),
+    ("list", |a| Ok(a.iter().cloned().collect::<Vec<_>>().into())),
+    // Hashes and arrays.
+    ("hash_get", |a| Ok(hash(a)?.get(bytes(a, 1)?)?.into())),
+    ("hash_get_text", |a| {
+        Ok(hash(a)?.get_text(&string(a, 1)?)?.into())
+    }),
+    ("hash_insert", |a| {
+        hash(a)?
+            .insert(bytes(a, 1)?, a.required(2, "value")?)
+            .map(Returned::from)
+    }),
+    ("hash_insert_text", |a| {
+        hash(a)?
+            .insert_text_key(&string(a, 1)?, a.required(2, "value")?)
+            .map(Returned::from)
+    }),
+    ("hash_remove", |a| Ok(hash(a)?.remove(bytes(a, 1)?)?.into())),
+    ("hash_contains", |a| {
+        truth(a, hash(a)?.contains_key(bytes(a, 1)?)?)
+    }),
+    ("hash_len", |a| Ok(count(a, hash(a)?.len()?).into())),
+    ("hash_clear", |a| hash(a)?.clear().map(Returned::from)),
+    ("hash_pairs", hash_pairs),
+    ("hash_of_copies", hash_of_copies),
+    ("array_get", |a| Ok(array(a)?.get(index(a)?)?.into())),
+    ("array_set", |a| {
+        array(a)?
+            .set(index(a)?, a.required(2, "value")?)
+            .map(Returned::from)
+    }),
+    ("array_push", |a| {
+        array(a)?.push(a.required(1, "value")?).map(Returned::from)
+    }),
+    ("array_len", |a| Ok(count(a, array(a)?.len()?).into())),
+    ("array_clear", |a| array(a)?.clear().map(Returned::from)),
+    ("array_values", |a| Ok(array(a)?.values()?.into())),
+    // The interpreter.
+    ("variable", |a| {
+        Ok(a.perl().scalar_variable(&string(a, 0)?).into())
+    }),
+    ("array_variable", |a| {
+        Ok(a.perl().array_variable(&string(a, 0)?).reference().into())
+    }),
+    ("hash_variable", |a| {
+        Ok(a.perl().hash_variable(&string(a, 0)?).reference().into())
+    }),
+    ("code", |a| {
+        Ok(a.perl()
+            .code(&string(a, 0)?)
+            .map(|code| code.reference())
+            .into())
+    }),
+    ("require", |a| {
+        a.perl().require(&string(a, 0)?).map(Returned::from)
+    }),
+    ("warn", |a| a.perl().warn(&bytes(a, 0)?).map(Returned::from)),
+    ("call_method", call_method),
+    ("set_isa", |a| {
+        a.perl()
+            .package(&string(a, 0)?)
+            .set_isa(&[&string(a, 1)?])
+            .map(Returned::from)
+    }),
+    ("at_exit", at_exit),
+    ("keep_for_good", keep_for_good),
+    // Handles.
+    ("open_duplicate", open_duplicate),
+    ("open_onto", open_onto),
+    ("unread", |a| {
+        handle::unread(&first(a)?, &bytes(a, 1)?).map(Returned::from)
+    }),
+    // Border cases.
+    ("croak", |a| Err(Error::croak(string(a, 0)?))),
+    ("die", |a| Err(Error::Die(first(a)?))),
+    ("panic", |a| panic!("{}", string(a, 0)?)),
+    ("panicking_closure", panicking_closure),
+    ("swallow", |a| {
+        let _ = code(a)?.call(&[]);
+        Ok(text(a, "swallowed").into())
+    }),
+    ("swallow_then", swallow_then),
+    ("with_guard", with_guard),
+    ("attach_guard", attach_guard),
+    ("attach_panic", |a| {
+        first(a)?
+            .attach(Rc::new(PanicsWhenDropped))
+            .map(Returned::from)
+    }),
+    ("hold", hold),
+    ("drop_held", |_| {
+        drop(HELD.take());
+        Ok(().into())
+    }),
+    ("self_freeing_closure", self_freeing_closure),
+];
+
+/// Calls Perl code when it is dropped: it shows that, and when, Rust's destructors run.
+struct Guard(Code);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let _ = self.0.call(&[]);
+    }
+}
+
+struct PanicsWhenDropped;
+
+impl Drop for PanicsWhenDropped {
+    fn drop(&mut self) {
+        panic!("dropped");
+    }
+}
+
+thread_local! {
+    static HELD: Cell<Option<Scalar>> = const { Cell::new(None) };
+    static FOR_GOOD: RefCell<Vec<Scalar>> = const { RefCell::new(Vec::new()) };
+}
+
+/// `joined(@values)`: the way of `print`.
+fn joined(arguments: &Arguments<'_>) -> Result<Returned> {
+    let mut buffer = Vec::new();
+    arguments
+        .iter()
+        .try_for_each(|value| value.append_bytes_to(&mut buffer))?;
+    Ok(Scalar::from_bytes(arguments.perl(), &buffer).into())
+}
+
+/// The ends of every range, both truths, and undef.
+fn numbers(arguments: &Arguments<'_>) -> Result<Returned> {
+    let perl = arguments.perl();
+    Ok(vec![
+        Scalar::from_integer(perl, i64::MIN),
+        Scalar::from_integer(perl, i64::MAX),
+        Scalar::from_unsigned(perl, u64::MAX),
+        Scalar::from_number(perl, 0.5),
+        Scalar::from_boolean(perl, true),
+        Scalar::from_boolean(perl, false),
+        Scalar::undef(perl),
+    ]
+    .into())
+}
+
+fn context(arguments: &Arguments<'_>) -> Result<Returned> {
+    let name = match arguments.context() {
+        Context::Void => "void",
+        Context::Scalar => "scalar",
+        Context::List => "list",
+    };
+    arguments
+        .perl()
+        .scalar_variable("main::context")
+        .assign(&text(arguments, name))?;
+    Ok(().into())
+}
+
+/// `hash_pairs($hash)`: keys, whether they are UTF-8, and values.
+fn hash_pairs(arguments: &Arguments<'_>) -> Result<Returned> {
+    let perl = arguments.perl();
+    let mut flat = Vec::new();
+    for (key, value) in hash(arguments)?.pairs()? {
+        flat.push(Scalar::from_bytes(perl, &key.bytes));
+        flat.push(Scalar::from_boolean(perl, key.is_utf8));
+        flat.push(value);
+    }
+    Ok(flat.into())
+}
+
+/// `hash_of_copies($hash)`: a new hash with the same keys.
+fn hash_of_copies(arguments: &Arguments<'_>) -> Result<Returned> {
+    let copies = Hash::new(arguments.perl());
+    let pairs = hash(arguments)?.pairs()?;
+    copies.reserve(pairs.len());
+    for (key, value) in pairs {
+        copies.insert_key(&key, value.copy()?)?;
+    }
+    Ok(copies.reference().into())
+}
+
+fn call_method(arguments: &Arguments<'_>) -> Result<Returned> {
+    let rest = arguments.as_slice().get(2..).unwrap_or_default();
+    Ok(arguments
+        .perl()
+        .call_method(&first(arguments)?, &string(arguments, 1)?, rest)?
+        .into())
+}
+
+fn at_exit(arguments: &Arguments<'_>) -> Result<Returned> {
+    let code = code(arguments)?;
+    arguments.perl().at_exit(move |_| drop(code.call(&[])));
+    Ok(().into())
+}
+
+/// Keeps a value until the thread's destructors run, when the interpreter is gone.
+fn keep_for_good(arguments: &Arguments<'_>) -> Result<Returned> {
+    FOR_GOOD.with_borrow_mut(|kept| kept.extend(arguments.iter().cloned()));
+    Ok(().into())
+}
+
+fn open_duplicate(arguments: &Arguments<'_>) -> Result<Returned> {
+    let descriptor = first(arguments)?
+        .descriptor()
+        .ok_or_else(|| Error::croak("Not a handle"))?;
+    Ok(handle::open(
+        arguments.perl(),
+        handle::duplicate(descriptor)?,
+        mode(arguments)?,
+        None,
+    )?
+    .into())
+}
+
+/// `open_onto($glob, $mode, $descriptor)`
+fn open_onto(arguments: &Arguments<'_>) -> Result<Returned> {
+    let number = arguments.required(2, "descriptor")?.integer()?;
+    let number = i32::try_from(number).map_err(|_| Error::croak("Not a descriptor"))?;
+    handle::open_onto(
+        &first(arguments)?,
+        handle::take_descriptor(number)?,
+        mode(arguments)?,
+    )?;
+    Ok(().into())
+}
+
+fn mode(arguments: &Arguments<'_>) -> Result<Mode> {
+    match string(arguments, 1)?.as_str() {
+        "<" => Ok(Mode::Read),
+        ">" => Ok(Mode::Write),
+        _ => Ok(Mode::ReadWrite),
+    }
+}
+
+fn panicking_closure(arguments: &Arguments<'_>) -> Result<Returned> {
+    let nothing: Vec<usize> = Vec::new();
+    let panics = Code::from_function(
+        arguments.perl(),
+        Box::new(move |arguments| Ok(count(arguments, nothing[arguments.len()]).into())),
+    )?;
+    Ok(panics.reference().into())
+}
+
+/// `swallow_then($code, $then)`: calls both, come what may, and tells whether the second was refused.
+fn swallow_then(arguments: &Arguments<'_>) -> Result<Returned> {
+    let _ = code(arguments)?.call(&[]);
+    let then = arguments
+        .required(1, "then")?
+        .as_code()
+        .ok_or_else(|| Error::croak("Not a CODE reference"))?;
+    truth(arguments, matches!(then.call(&[]), Err(Error::Exit)))
+}
+
+/// `with_guard($when_dropped, $code)`
+fn with_guard(arguments: &Arguments<'_>) -> Result<Returned> {
+    let _guard = Guard(code(arguments)?);
+    let code = arguments
+        .required(1, "code")?
+        .as_code()
+        .ok_or_else(|| Error::croak("Not a CODE reference"))?;
+    Ok(code.call_scalar(&[])?.into())
+}
+
+/// `attach_guard($reference, $when_dropped)`: on what the reference refers to.
+fn attach_guard(arguments: &Arguments<'_>) -> Result<Returned> {
+    let referent = first(arguments)?
+        .referent()
+        .ok_or_else(|| Error::croak("Not a reference"))?;
+    let code = arguments
+        .required(1, "code")?
+        .as_code()
+        .ok_or_else(|| Error::croak("Not a CODE reference"))?;
+    referent.attach(Rc::new(Guard(code)))?;
+    Ok(().into())
+}
+
+/// `hold($value)`: takes a reference to the value itself.
+fn hold(arguments: &Arguments<'_>) -> Result<Returned> {
+    let value = first(arguments)?;
+    HELD.set(Some(value.referent().unwrap_or(value)));
+    Ok(().into())
+}
+
+/// A closure that frees the variable `$main::closure`, which holds it, and goes on to use what it holds.
+fn self_freeing_closure(arguments: &Arguments<'_>) -> Result<Returned> {
+    let held = "still here".to_owned();
+    let closure = Code::from_function(
+        arguments.perl(),
+        Box::new(move |arguments| {
+            let perl = arguments.perl();
+            perl.scalar_variable("main::closure")
+                .assign(&Scalar::undef(perl))?;
+            Ok(text(arguments, &held).into())
+        }),
+    )?;
+    Ok(closure.reference().into())
+}
+
+fn first(arguments: &Arguments<'_>) -> Result<Scalar> {
+    arguments.required(0, "value")
+}
+
+fn bytes(arguments: &Arguments<'_>, index: usize) -> Result<Vec<u8>> {
+    arguments.required(index, "bytes")?.bytes()
+}
+
+fn string(arguments: &Arguments<'_>, index: usize) -> Result<String> {
+    arguments.required(index, "text")?.text()
+}
+
+fn hash(arguments: &Arguments<'_>) -> Result<Hash> {
+    first(arguments)?
+        .as_hash()
+        .ok_or_else(|| Error::croak("Not a HASH reference"))
+}
+
+fn array(arguments: &Arguments<'_>) -> Result<Array> {
+    first(arguments)?
+        .as_array()
+        .ok_or_else(|| Error::croak("Not an ARRAY reference"))
+}
+
+fn code(arguments: &Arguments<'_>) -> Result<Code> {
+    first(arguments)?
+        .as_code()
+        .ok_or_else(|| Error::croak("Not a CODE reference"))
+}
+
+fn index(arguments: &Arguments<'_>) -> Result<usize> {
+    let index = arguments.required(1, "index")?.integer()?;
+    usize::try_from(index).map_err(|_| Error::croak("A negative index"))
+}
+
+fn text(arguments: &Arguments<'_>, text: &str) -> Scalar {
+    Scalar::from_text(arguments.perl(), text)
+}
+
+fn count(arguments: &Arguments<'_>, count: usize) -> Scalar {
+    Scalar::from_unsigned(arguments.perl(), count as u64)
+}
+
+fn truth(arguments: &Arguments<'_>, value: bool) -> Result<Returned> {
+    Ok(Returned::boolean(arguments.perl(), value))
+}
