@@ -39,7 +39,7 @@ pub fn create(perl: Perl, id: RequestId, descriptor: i32) -> Result<Hash> {
     buffer.insert("fd", Scalar::from_integer(perl, descriptor.into()))?;
     buffer.insert("status", Scalar::undef(perl))?;
     take_threshold(perl, id, &buffer, None)?;
-    buffer.attach(Rc::new(Reply { id }))?;
+    buffer.attach(Rc::new(Reply { id }));
     buffer.bless(PACKAGE)?;
     Ok(buffer)
 }
@@ -50,13 +50,13 @@ pub fn reply(value: &Scalar) -> Option<Rc<Reply>> {
 }
 
 /// Appends the list as `print` does: joined with `$,` and ended with `$\`.
-pub fn append(perl: Perl, id: RequestId, values: impl Iterator<Item = Scalar>) -> Result<bool> {
+pub fn append(perl: Perl, id: RequestId, values: &[Scalar]) -> Result<bool> {
     let Some(server) = Server::current() else {
         return Ok(false);
     };
     let mut bytes = Vec::new();
     let separator = perl.output_field_separator();
-    for (index, value) in values.enumerate() {
+    for (index, value) in values.iter().enumerate() {
         if let (Some(separator), true) = (&separator, index > 0) {
             separator.append_bytes_to(&mut bytes)?;
         }
@@ -78,12 +78,7 @@ pub fn answer(perl: Perl, is_open: bool) -> Returned {
 
 /// Sets the threshold (bytes that may wait unsent) from `given`, or else from
 /// `$HTTP::Server::EV::Buffer::autoflush`.
-fn take_threshold(
-    perl: Perl,
-    id: RequestId,
-    buffer: &Hash,
-    given: Option<Scalar>,
-) -> Result<()> {
+fn take_threshold(perl: Perl, id: RequestId, buffer: &Hash, given: Option<Scalar>) -> Result<()> {
     let threshold = match given {
         Some(given) => given.integer()?,
         None => perl
@@ -116,7 +111,7 @@ fn new(arguments: &Arguments<'_>) -> Result<Returned> {
         options.insert("fd", Scalar::from_integer(perl, number.into()))?;
     }
     take_threshold(perl, id, &options, options.get("flush")?)?;
-    options.attach(Rc::new(Reply { id }))?;
+    options.attach(Rc::new(Reply { id }));
     options.bless(PACKAGE)?;
 
     let buffer = options.reference();
@@ -141,7 +136,7 @@ fn own_descriptor(options: &Hash) -> Result<OwnedFd> {
 
 /// Has the end of the peer reported to the Buffer's `onerror`.
 fn watch(server: &Server, perl: Perl, id: RequestId, buffer: &Scalar) -> Result<()> {
-    let weak = buffer.referent_reference();
+    let weak = buffer.copy()?;
     weak.weaken()?;
     server.add_request(
         id,
@@ -162,7 +157,7 @@ fn print(arguments: &Arguments<'_>) -> Result<Returned> {
     let Some(reply) = arguments.get(0).and_then(|buffer| reply(&buffer)) else {
         return Ok(Returned::Nothing);
     };
-    let is_open = append(perl, reply.id, arguments.iter().skip(1))?;
+    let is_open = append(perl, reply.id, rest(arguments))?;
     Ok(answer(perl, is_open))
 }
 
@@ -172,8 +167,11 @@ fn flush(arguments: &Arguments<'_>) -> Result<Returned> {
     let Some(reply) = buffer.attached::<Reply>() else {
         return Ok(Returned::Nothing);
     };
-    if let Some(threshold) = arguments.get(1).filter(|value| value.is_plain_defined()) {
-        take_threshold(arguments.perl(), reply.id, &buffer, Some(threshold))?;
+    match arguments.get(1) {
+        Some(threshold) if threshold.is_defined()? => {
+            take_threshold(arguments.perl(), reply.id, &buffer, Some(threshold))?;
+        }
+        _ => {}
     }
     if let Some(server) = Server::current() {
         server.with_engine(|engine| engine.flush_output(reply.id));
@@ -203,8 +201,8 @@ fn give_up_handle(arguments: &Arguments<'_>) -> Result<Returned> {
     let Some(reply) = this(arguments)?.attached::<Reply>() else {
         return Ok(Returned::Nothing);
     };
-    let socket = Server::current()
-        .and_then(|server| server.with_engine(|engine| engine.detach(reply.id)));
+    let socket =
+        Server::current().and_then(|server| server.with_engine(|engine| engine.detach(reply.id)));
     let Some(socket) = socket else {
         return Ok(Returned::Nothing);
     };
@@ -213,6 +211,11 @@ fn give_up_handle(arguments: &Arguments<'_>) -> Result<Returned> {
         variable.assign(&Scalar::undef(perl))?;
     }
     Ok(handle.into())
+}
+
+/// The arguments after the object.
+pub fn rest<'a>(arguments: &'a Arguments<'_>) -> &'a [Scalar] {
+    arguments.as_slice().get(1..).unwrap_or_default()
 }
 
 fn this(arguments: &Arguments<'_>) -> Result<Hash> {

@@ -7,7 +7,7 @@ use engine::form::charset::Text;
 use engine::form::urlencoded;
 use engine::{Engine, RequestId};
 use perl_xs::handle::{self, Mode};
-use perl_xs::{Arguments, Error, Hash, Package, Perl, Result, Returned, Scalar};
+use perl_xs::{Arguments, Error, Hash, Package, Result, Returned, Scalar};
 
 use crate::buffer::{self, Reply};
 use crate::header;
@@ -76,8 +76,8 @@ fn fh(arguments: &Arguments<'_>) -> Result<Returned> {
 fn header(arguments: &Arguments<'_>) -> Result<Returned> {
     let perl = arguments.perl();
     let object = this(arguments)?;
-    let reply = reply(&object)?
-        .ok_or_else(|| Error::croak("Can`t print headers to closed socket!"))?;
+    let reply =
+        reply(&object)?.ok_or_else(|| Error::croak("Can`t print headers to closed socket!"))?;
     let fields = match arguments.get(1) {
         Some(fields) if fields.is_defined()? => Some(
             fields
@@ -97,9 +97,9 @@ fn header(arguments: &Arguments<'_>) -> Result<Returned> {
 /// `$cgi->print(@list)`
 fn print(arguments: &Arguments<'_>) -> Result<Returned> {
     let perl = arguments.perl();
-    let reply = reply(&this(arguments)?)?
-        .ok_or_else(|| Error::croak("Can`t print to closed socket!"))?;
-    let is_open = buffer::append(perl, reply.id, arguments.iter().skip(1))?;
+    let reply =
+        reply(&this(arguments)?)?.ok_or_else(|| Error::croak("Can`t print to closed socket!"))?;
+    let is_open = buffer::append(perl, reply.id, buffer::rest(arguments))?;
     Ok(buffer::answer(perl, is_open))
 }
 

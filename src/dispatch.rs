@@ -4,8 +4,7 @@
 //! that request; `exit` is passed on.
 
 use engine::form::charset::Text;
-use engine::store::TemporaryFile;
-use engine::{Event, Head, RequestId};
+use engine::{Event, Head, RequestId, TemporaryFile};
 use perl_xs::{Code, Error, Hash, Perl, Result, Scalar};
 
 use crate::multipart_file;
@@ -101,7 +100,13 @@ fn multipart(server: &Server, perl: Perl, id: RequestId, head: &Head) -> Result<
 
 fn field(server: &Server, perl: Perl, id: RequestId, name: &[u8], value: &Text) -> Result<()> {
     if let Some(object) = object(server, id) {
-        request::add(perl, &object, "post", name, text::scalar(perl, value))?;
+        request::add(
+            perl,
+            &object,
+            "post",
+            &request::bytes_key(name),
+            text::scalar(perl, value),
+        )?;
     }
     server.acknowledge(id)
 }
@@ -111,7 +116,7 @@ fn file_opened(
     perl: Perl,
     id: RequestId,
     name: &[u8],
-    file_name: &[u8],
+    file_name: &Text,
     file: TemporaryFile,
 ) -> Result<()> {
     let Some(request) = server.request(id) else {
@@ -122,7 +127,13 @@ fn file_opened(
     };
     let part = multipart_file::create(perl, &object, file_name, file)?;
     drop(server.set_file(id, Some(part.clone())));
-    request::add(perl, &object, "file", name, part.reference())?;
+    request::add(
+        perl,
+        &object,
+        "file",
+        &request::bytes_key(name),
+        part.reference(),
+    )?;
     call_hook(&request, "on_file_open", &[part.reference()])?;
     server.acknowledge(id)
 }

@@ -23,7 +23,7 @@ pub fn head(fields: Option<&Hash>, cookies: &[u8]) -> Result<Vec<u8>> {
         &value_or(fields, "Content-Type", CONTENT_TYPE)?,
     );
     for (key, value) in fields.map_or_else(|| Ok(Vec::new()), Hash::pairs)? {
-        let name = key.as_bytes();
+        let name = key.bytes.as_slice();
         if !matches!(name, b"STATUS" | b"Server" | b"Content-Type") {
             append_line(&mut head, name, &value.bytes()?);
         }
@@ -38,7 +38,7 @@ pub fn cookies(pairs: &Hash, lifetime: i64) -> Result<Vec<u8>> {
     let mut lines = Vec::new();
     for (name, value) in pairs.pairs()? {
         let mut cookie = Vec::new();
-        append_clean(&mut cookie, name.as_bytes());
+        append_clean(&mut cookie, &name.bytes);
         cookie.push(b'=');
         append_clean(&mut cookie, &value.bytes()?);
         cookie.extend_from_slice(format!("; path=/; expires={expires};").as_bytes());
@@ -60,7 +60,10 @@ fn expires(lifetime: i64) -> Result<String> {
     match moment {
         Some(moment) if (SystemTime::UNIX_EPOCH..=last).contains(&moment) => {
             let date = httpdate::fmt_http_date(moment);
-            Ok(date.replacen(' ', "\0", 1).replacen(' ', "-", 2).replace('\0', " "))
+            Ok(date
+                .replacen(' ', "\0", 1)
+                .replacen(' ', "-", 2)
+                .replace('\0', " "))
         }
         _ => Err(Error::croak(
             "set_cookies takes a lifetime in seconds that ends before the year 10000",
@@ -95,6 +98,8 @@ fn append_line(lines: &mut Vec<u8>, name: &[u8], value: &[u8]) {
 
 /// Appends without the bytes by which a value could add lines of its own.
 fn append_clean(line: &mut Vec<u8>, value: &[u8]) {
-    let clean = value.iter().filter(|byte| !matches!(byte, b'\r' | b'\n' | 0));
+    let clean = value
+        .iter()
+        .filter(|byte| !matches!(byte, b'\r' | b'\n' | 0));
     line.extend(clean);
 }

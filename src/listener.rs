@@ -3,8 +3,7 @@
 use std::io;
 use std::rc::Rc;
 
-use engine::address::ListenAddress;
-use engine::{ListenSocket, ListenerId};
+use engine::{ListenAddress, ListenSocket, ListenerId};
 use perl_xs::{Arguments, Error, Hash, Package, Perl, Result, Returned, Scalar, handle};
 
 use crate::options::Options;
@@ -49,7 +48,9 @@ pub fn listen(arguments: &Arguments<'_>) -> Result<Returned> {
 
     let callback = given(arguments, 2)?.ok_or_else(|| Error::croak("No callback!"))?;
     if callback.as_code().is_none() {
-        return Err(Error::croak("listen takes a code reference as its callback"));
+        return Err(Error::croak(
+            "listen takes a code reference as its callback",
+        ));
     }
     listener.insert("port", what.copy()?)?;
     listener.insert("cb", callback.copy()?)?;
@@ -65,7 +66,7 @@ pub fn listen(arguments: &Arguments<'_>) -> Result<Returned> {
     let id = server
         .with_engine(|engine| engine.listen(socket, options))
         .map_err(|error| cannot_listen(&what, &error))?;
-    listener.attach(Rc::new(Listening { id }))?;
+    listener.attach(Rc::new(Listening { id }));
     listener.bless(PACKAGE)?;
     server.add_listener(id, listener.clone());
     listeners.insert(&key, listener.reference())?;

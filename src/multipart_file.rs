@@ -1,16 +1,19 @@
 //! `HTTP::Server::EV::MultipartFile`: one received file.
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use engine::store::TemporaryFile;
+use engine::TemporaryFile;
+use engine::form::charset::Text;
 use perl_xs::handle::{self, Mode};
 use perl_xs::{Arguments, Error, Hash, Package, Perl, Result, Returned, Scalar};
 
 use crate::server::Server;
+use crate::text;
 
 const PACKAGE: &str = "HTTP::Server::EV::MultipartFile";
 
@@ -22,16 +25,19 @@ pub fn define(package: Package) -> Result<()> {
 
 /// Makes the object. The temporary file goes when the object does, unless it
 /// was saved.
-pub fn create(perl: Perl, request: &Hash, name: &[u8], file: TemporaryFile) -> Result<Hash> {
+pub fn create(perl: Perl, request: &Hash, name: &Text, file: TemporaryFile) -> Result<Hash> {
     let part = Hash::new(perl);
-    part.insert("name", Scalar::from_perl_utf8(perl, name))?;
+    part.insert("name", text::scalar(perl, name))?;
     part.insert("size", Scalar::from_integer(perl, 0))?;
     let path = file.path();
-    part.insert("path", Scalar::from_bytes(perl, path.as_os_str().as_bytes()))?;
+    part.insert(
+        "path",
+        Scalar::from_bytes(perl, path.as_os_str().as_bytes()),
+    )?;
     let parent = request.reference();
     parent.weaken()?;
     part.insert("parent_req", parent)?;
-    part.attach(Rc::new(file))?;
+    part.attach(Rc::new(file));
     part.bless(PACKAGE)?;
     Ok(part)
 }
@@ -55,8 +61,8 @@ pub fn outcome(perl: Perl, result: io::Result<()>) -> Vec<Scalar> {
 fn open(arguments: &Arguments<'_>) -> Result<Returned> {
     let perl = arguments.perl();
     let file = this(arguments)?;
-    let handle = match file.reopen() {
-        Ok(descriptor) => handle::open(perl, descriptor, Mode::Read, None)?,
+    let handle = match File::open(file.path()) {
+        Ok(file) => handle::open(perl, file.into(), Mode::Read, None)?,
         Err(_) => Scalar::undef(perl),
     };
     Ok(handle.into())

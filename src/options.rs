@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use engine::ListenerOptions;
-use engine::limits::Limits;
+use engine::{Limits, ListenerOptions};
 use perl_xs::{Error, Hash, Result, Scalar};
 
 const CALLBACKS: [&str; 6] = [

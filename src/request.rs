@@ -1,10 +1,10 @@
 //! Builds the request object: a plain hash with the keys of RFC 3875, and those
 //! that applications have long known besides.
 
+use engine::form::cookies;
 use engine::form::urlencoded::{self, Field};
-use engine::form::{charset::Text, cookies};
-use engine::{Head, RequestId, SocketAddress};
-use perl_xs::{Array, Hash, Perl, Result, Scalar};
+use engine::{Head, Limits, RequestId, SocketAddress};
+use perl_xs::{Array, Hash, Key, Perl, Result, Scalar};
 
 use crate::buffer;
 use crate::text;
@@ -60,7 +60,7 @@ pub fn create(
         add_all(perl, &object, "get", urlencoded::parse(query, &options))?;
     }
     if let Some(line) = head.request.header("Cookie") {
-        add_cookies(perl, &object, line, &options)?;
+        add_cookies(perl, &object, line)?;
     }
     if let Some(body) = body {
         add_all(perl, &object, "post", urlencoded::parse(&body, &options))?;
@@ -83,17 +83,23 @@ pub fn create(
 
 /// Adds a value to the pair of hashes `kind` (the last value of each name) and
 /// `kind_a` (all of them, in order).
-pub fn add(perl: Perl, object: &Hash, kind: &str, name: &[u8], value: Scalar) -> Result<()> {
+pub fn add(perl: Perl, object: &Hash, kind: &str, name: &Key, value: Scalar) -> Result<()> {
     let last = child_hash(perl, object, kind)?;
     let all = child_hash(perl, object, &format!("{kind}_a"))?;
-    last.insert(name, value.clone())?;
-    match all.get(name)?.and_then(|list| list.as_array()) {
-        Some(list) => list.push(value),
-        None => {
-            let list = Array::new(perl);
-            list.push(value)?;
-            all.insert(name, list.reference())
-        }
+    last.insert_key(name, value.clone())?;
+    if let Some(list) = all.get_key(name)?.and_then(|list| list.as_array()) {
+        return list.push(value);
+    }
+    let list = Array::new(perl);
+    list.push(value)?;
+    all.insert_key(name, list.reference())
+}
+
+/// The key of a multipart field, whose name stays the bytes that came.
+pub fn bytes_key(name: &[u8]) -> Key {
+    Key {
+        bytes: name.to_vec(),
+        is_utf8: false,
     }
 }
 
@@ -161,7 +167,10 @@ fn add_server_keys(perl: Perl, headers: &Hash, head: &Head) -> Result<()> {
     headers.insert("QUERY_STRING", optional(request.query()))?;
     headers.insert("CONTENT_TYPE", optional(request.content_type()))?;
     headers.insert("CONTENT_LENGTH", optional(request.header("Content-Length")))?;
-    headers.insert("SERVER_PROTOCOL", bytes(request.version().as_str().as_bytes()))?;
+    headers.insert(
+        "SERVER_PROTOCOL",
+        bytes(request.version().as_str().as_bytes()),
+    )?;
     headers.insert("SERVER_NAME", bytes(&server_name(head)))?;
     headers.insert("SERVER_PORT", number(head.local.port()))?;
     headers.insert("GATEWAY_INTERFACE", bytes(b"CGI/1.1"))
@@ -184,7 +193,11 @@ fn remote_address(perl: Perl, head: &Head) -> Result<Scalar> {
 
 /// The host the client asked for, without its port; else where it connected to.
 fn server_name(head: &Head) -> Vec<u8> {
-    let local = || head.local.ip().map_or_else(Vec::new, |ip| ip.to_string().into_bytes());
+    let local = || {
+        head.local
+            .ip()
+            .map_or_else(Vec::new, |ip| ip.to_string().into_bytes())
+    };
     head.request.header("Host").map_or_else(local, without_port)
 }
 
@@ -221,39 +234,18 @@ fn add_all(
 ) -> Result<()> {
     for field in fields {
         let value = field_value(perl, &field);
-        add_text(perl, object, kind, &field.name, value)?;
+        add(perl, object, kind, &text::key(&field.name), value)?;
     }
     Ok(())
 }
 
-fn add_cookies(
-    perl: Perl,
-    object: &Hash,
-    line: &[u8],
-    options: &urlencoded::Options,
-) -> Result<()> {
+fn add_cookies(perl: Perl, object: &Hash, line: &[u8]) -> Result<()> {
     let cookies = child_hash(perl, object, "cookies")?;
-    for field in cookies::parse(line, options) {
+    for field in cookies::parse(line, Limits::default().cookies) {
         let value = field_value(perl, &field);
-        cookies.insert_text(field.name.as_bytes(), value)?;
+        cookies.insert_key(&text::key(&field.name), value)?;
     }
     Ok(())
-}
-
-/// As `add`, for names that are text.
-fn add_text(perl: Perl, object: &Hash, kind: &str, name: &Text, value: Scalar) -> Result<()> {
-    let last = child_hash(perl, object, kind)?;
-    let all = child_hash(perl, object, &format!("{kind}_a"))?;
-    let list = match all.get_text(name.as_bytes())?.and_then(|list| list.as_array()) {
-        Some(list) => list,
-        None => {
-            let list = Array::new(perl);
-            all.insert_text(name.as_bytes(), list.reference())?;
-            list
-        }
-    };
-    last.insert_text(name.as_bytes(), value.clone())?;
-    list.push(value)
 }
 
 fn field_value(perl: Perl, field: &Field) -> Scalar {
@@ -272,4 +264,3 @@ fn child_hash(perl: Perl, object: &Hash, name: &str) -> Result<Hash> {
     object.insert(name, hash.reference())?;
     Ok(hash)
 }
-

@@ -176,11 +176,7 @@ impl Server {
     }
 
     /// Runs file work on a thread and calls back with its result.
-    pub fn spawn(
-        &self,
-        work: Box<dyn FnOnce() -> io::Result<()> + Send>,
-        callback: Code,
-    ) {
+    pub fn spawn(&self, work: Box<dyn FnOnce() -> io::Result<()> + Send>, callback: Code) {
         let id = self.with_engine(|engine| engine.spawn(work));
         self.works.borrow_mut().insert(id, callback);
     }
@@ -308,7 +304,7 @@ pub fn defer(arguments: &Arguments<'_>) -> Result<Returned> {
         .required(0, "callback")?
         .as_code()
         .ok_or_else(|| Error::croak("callback takes a code reference"))?;
-    let values = arguments.iter().skip(1).collect();
+    let values = arguments.iter().skip(1).cloned().collect();
     Server::start(arguments.perl())?.defer(callback, values);
     Ok(Returned::Nothing)
 }

@@ -63,7 +63,7 @@ leave_callback(perl_ev_watchers *watchers, void *interpreter)
     watchers->callbacks_running--;
     if (watchers->stopped && watchers->callbacks_running == 0)
         free(watchers);
-    perl_shim_leave_callback(interpreter);
+    perl_shim_leave(interpreter);
 }
 
 static void

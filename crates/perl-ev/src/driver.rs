@@ -53,7 +53,7 @@ impl Driver {
     pub fn start(perl: Perl, descriptor: RawFd, guest: Rc<dyn Guest>) -> Result<Driver> {
         perl.require("EV")?;
         // SAFETY: `perl` is the interpreter of this thread.
-        if unsafe { sys::perl_ev_bind(perl.as_ptr().cast()) } != 0 {
+        if unsafe { sys::perl_ev_bind(perl.raw().cast()) } != 0 {
             return Err(Error::croak(
                 "EV has another C interface than at build time: build this module again",
             ));
@@ -138,5 +138,5 @@ fn enter(
     // calls nothing once the watchers are stopped.
     let guest = unsafe { &*guest.cast::<Rc<dyn Guest>>() }.clone();
     // SAFETY: the C side passes the interpreter of this thread.
-    unsafe { perl_xs::enter_callback(my_perl.cast(), |perl| act(&*guest, perl)) };
+    unsafe { perl_xs::enter(my_perl.cast(), |perl| act(&*guest, perl)) };
 }
