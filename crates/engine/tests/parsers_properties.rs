@@ -154,12 +154,21 @@ fn read_multipart(
     multipart.finish().map(|()| parts)
 }
 
-/// A part to send: name, file name, value. The value may look like a delimiter.
+/// Like a delimiter, since it goes on as a closing one does.
+const BOUNDARY: &str = "bb--bb";
+
+/// A part to send: name, file name, value. The value looks like a delimiter, but has none.
 fn part() -> impl Strategy<Value = (String, Option<String>, Vec<u8>)> {
+    let value = soup(MULTIPART_PIECES).prop_map(|mut value| {
+        while contains(&value, b"--bb--bb") {
+            value.pop();
+        }
+        value
+    });
     (
         "[a-zж=; ]{0,8}",
         proptest::option::of("[a-zж.=; ]{1,8}x"),
-        soup(MULTIPART_PIECES),
+        value,
     )
 }
 
@@ -323,22 +332,20 @@ proptest! {
     #[test]
     fn what_is_sent_in_parts_arrives(
         sent in vec(part(), 0..6),
-        preamble in prop::option::of("[a-z\r\n-]{0,10}"),
+        preamble in prop::option::of("[ac-z\r\n-]{0,10}"),
         cuts in vec(any::<usize>(), 0..12),
     ) {
-        let boundary = "bb--bb";
-        prop_assume!(sent.iter().all(|(_, _, data)| !contains(data, b"--bb--bb")));
         let mut body = preamble.map_or(Vec::new(), |preamble| format!("{preamble}\r\n").into());
         for (name, file_name, data) in &sent {
             let disposition = match file_name {
                 Some(file_name) => format!("name=\"{name}\"; filename=\"{file_name}\""),
                 None => format!("name=\"{name}\""),
             };
-            body.extend(format!("--{boundary}\r\nA: form-data; {disposition}\r\n\r\n").bytes());
+            body.extend(format!("--{BOUNDARY}\r\nA: form-data; {disposition}\r\n\r\n").bytes());
             body.extend(data);
             body.extend(b"\r\n");
         }
-        body.extend(format!("--{boundary}--\r\nepilogue").bytes());
+        body.extend(format!("--{BOUNDARY}--\r\nepilogue").bytes());
         let expected: Vec<Part> = sent
             .into_iter()
             .map(|(name, file_name, data)| match file_name {
@@ -347,7 +354,7 @@ proptest! {
             })
             .collect();
         let limits = Limits::default();
-        let arrived = read_multipart(boundary, &pieces(&body, &cuts), &limits);
+        let arrived = read_multipart(BOUNDARY, &pieces(&body, &cuts), &limits);
         prop_assert_eq!(arrived, Ok(expected));
     }
 

@@ -110,7 +110,7 @@ pub fn is_valid(bytes: &[u8]) -> bool {
 
 /// The length of the character at the beginning of `bytes`; `None` if there is none that is valid.
 ///
-/// ```notrust
+/// ```text
 /// bytes  first byte  second byte at least (below: overlong)
 /// 3      E0..EF      A0 after E0
 /// 4      F0..F7      90 after F0

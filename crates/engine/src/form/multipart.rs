@@ -119,7 +119,7 @@ enum State {
     /// Nothing is consumed yet: a delimiter may stand here without a CRLF before it.
     Start,
     Preamble,
-    /// Behind a delimiter, before its CRLF. There is no CRLFCRLF that begins before `searched`.
+    /// Behind a boundary, before its padding and CRLF. There is no CRLFCRLF that begins before `searched`.
     PartHead {
         searched: usize,
     },
@@ -209,7 +209,7 @@ impl Multipart {
             let end = dash_boundary.len();
             match delimiter_end(rest) {
                 DelimiterEnd::Unknown => return Advance::item(0, Item::NeedMore),
-                DelimiterEnd::Part { padding } => return self.leave_preamble(end + padding),
+                DelimiterEnd::Part => return self.leave_preamble(end),
                 DelimiterEnd::Close => return self.close(end + CLOSE.len()),
                 DelimiterEnd::None => {}
             }
@@ -354,10 +354,7 @@ impl Multipart {
             let end = start + self.delimiter.needle().len();
             match delimiter_end(input.get(end..).unwrap_or_default()) {
                 DelimiterEnd::Unknown => return Found::Data { length: start },
-                DelimiterEnd::Part { padding } => {
-                    let end = end + padding;
-                    return Found::Part { start, end };
-                }
+                DelimiterEnd::Part => return Found::Part { start, end },
                 DelimiterEnd::Close => {
                     let end = end + CLOSE.len();
                     return Found::Close { start, end };
@@ -405,8 +402,8 @@ impl Advance {
 
 /// What [`Multipart::find_delimiter`] found; positions are in its input.
 enum Found {
-    /// A delimiter before another part. `end` is that of its padding: its CRLF is left, so that a
-    /// head without lines ends in CRLFCRLF too.
+    /// A delimiter before another part. `end` is that of the boundary: padding and CRLF are left to
+    /// the head of the part, so that one without lines ends in CRLFCRLF too.
     Part { start: usize, end: usize },
     /// The closing delimiter.
     Close { start: usize, end: usize },
@@ -426,7 +423,7 @@ impl Found {
 /// What stands behind a boundary.
 enum DelimiterEnd {
     /// Padding and CRLF.
-    Part { padding: usize },
+    Part,
     /// Two dashes.
     Close,
     /// Something else: it is no delimiter.
@@ -435,7 +432,7 @@ enum DelimiterEnd {
     Unknown,
 }
 
-/// ```notrust
+/// ```text
 /// encapsulation     := delimiter transport-padding CRLF body-part
 /// delimiter         := CRLF "--" boundary
 /// close-delimiter   := delimiter "--"
@@ -457,7 +454,7 @@ fn delimiter_end(rest: &[u8]) -> DelimiterEnd {
     match rest.get(padding..).unwrap_or_default() {
         [] | b"\r" => DelimiterEnd::Unknown,
         b"-" if padding == 0 => DelimiterEnd::Unknown,
-        [b'\r', b'\n', ..] => DelimiterEnd::Part { padding },
+        [b'\r', b'\n', ..] => DelimiterEnd::Part,
         _ => DelimiterEnd::None,
     }
 }
@@ -587,7 +584,7 @@ pub fn clean_file_name(file_name: Vec<u8>) -> Text {
 
 /// The `boundary` parameter of a `Content-Type`.
 ///
-/// ```notrust
+/// ```text
 /// content   := type "/" subtype *(";" parameter)
 /// parameter := attribute "=" value
 /// value     := token / quoted-string                                    ; RFC 2045 §5.1

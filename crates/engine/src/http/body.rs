@@ -61,7 +61,7 @@ fn content_length(head: &RequestHead) -> Result<Option<u64>, Malformed> {
     Ok(length)
 }
 
-/// ```notrust
+/// ```text
 /// Content-Length = 1*DIGIT                                              ; RFC 9110 §8.6
 /// ```
 fn number(digits: &[u8]) -> Option<u64> {

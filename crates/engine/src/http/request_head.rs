@@ -262,7 +262,7 @@ fn without_carriage_return(line: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line)
 }
 
-/// ```notrust
+/// ```text
 /// tchar = "!" / "#" / "$" / "%" / "&" / "'" / "*" / "+" / "-" / "." / "^" / "_" / "`" / "|" / "~"
 ///       / DIGIT / ALPHA                                               ; RFC 9110 §5.6.2
 /// ```
@@ -294,7 +294,7 @@ impl Version {
         }
     }
 
-    /// ```notrust
+    /// ```text
     /// HTTP-version = "HTTP" "/" DIGIT "." DIGIT                        ; RFC 9112 §2.3
     /// ```
     fn parse(piece: &[u8]) -> Result<Version, HeadError> {
@@ -397,6 +397,7 @@ impl RequestHead {
         else {
             return Err(Malformed::HeaderLine.into());
         };
+        // Two readings of where the head ends would let a request hide in another.
         if consumed != lines.len() {
             return Err(Malformed::HeaderLine.into());
         }
