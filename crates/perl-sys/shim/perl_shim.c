@@ -80,7 +80,7 @@ enum {
     OPERATION_HASH_COUNT, OPERATION_ARRAY_FETCH, OPERATION_ARRAY_STORE, OPERATION_ARRAY_PUSH,
     OPERATION_ARRAY_COUNT, OPERATION_ARRAY_CLEAR, OPERATION_ARRAY_VALUES, OPERATION_VARIABLE,
     OPERATION_CODE, OPERATION_DEFINE, OPERATION_WARN, OPERATION_REQUIRE, OPERATION_DESCRIPTOR,
-    OPERATION_OPEN, OPERATION_UNREAD, OPERATION_COUNT
+    OPERATION_OPEN, OPERATION_UNREAD, OPERATION_END_BLOCK, OPERATION_COUNT
 };
 
 /* The arguments and results of a guarded operation; each operation says what it uses. */
@@ -167,13 +167,6 @@ int perl_shim_exit_is_pending(void *perl)
 {
     PERL_UNUSED_VAR(perl);
     return pending.jump != 0;
-}
-
-/* For the end of the interpreter, where nothing is left to exit from. */
-void perl_shim_forget_exit(void *perl)
-{
-    PERL_UNUSED_VAR(perl);
-    pending.jump = 0;
 }
 
 /* ---- The guard ---- */
@@ -682,11 +675,19 @@ static void unread(pTHX_ struct perl_shim_work *work)
         Perl_croak_nocontext("Cannot push bytes back into the handle");
 }
 
+/* sv: a sub, to be called after the END blocks */
+static void end_block(pTHX_ struct perl_shim_work *work)
+{
+    if (!PL_endav)
+        PL_endav = newAV();
+    av_push(PL_endav, SvREFCNT_inc(work->sv));
+}
+
 static void (*const operations[])(pTHX_ struct perl_shim_work *) = {
     release, fetch, string, number, integer, is_true, is_number, assign, weaken, derived_from, bless,
     hash_fetch, hash_store, hash_delete, hash_exists, hash_clear, hash_pairs, hash_count,
     array_fetch, array_store, array_push, array_count, array_clear, array_values, variable, code,
-    define, warning, require, descriptor, open_handle, unread
+    define, warning, require, descriptor, open_handle, unread, end_block
 };
 
 typedef char every_operation_is_in_the_table
@@ -1162,6 +1163,7 @@ struct perl_shim_box *perl_shim_attachment(void *perl, SV *sv)
     return magic ? (struct perl_shim_box *)magic->mg_ptr : NULL;
 }
 
+/* perl runs these after it has destroyed all objects. */
 static void run_exit_hook(pTHX_ void *data)
 {
     struct perl_shim_box *const box = (struct perl_shim_box *)data;

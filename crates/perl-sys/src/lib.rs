@@ -102,6 +102,7 @@ pub enum Operation {
     Descriptor,
     Open,
     Unread,
+    EndBlock,
 }
 
 /// Arguments and results of a guarded operation.
@@ -213,7 +214,6 @@ pub struct Box {
 unsafe extern "C" {
     pub fn perl_shim_leave(perl: *mut PerlInterpreter);
     pub fn perl_shim_exit_is_pending(perl: *mut PerlInterpreter) -> c_int;
-    pub fn perl_shim_forget_exit(perl: *mut PerlInterpreter);
 
     pub fn perl_shim_call(perl: *mut PerlInterpreter, call: *mut Call) -> c_int;
     pub fn perl_shim_operate(perl: *mut PerlInterpreter, number: c_int, work: *mut Work) -> c_int;

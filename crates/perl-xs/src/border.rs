@@ -261,7 +261,8 @@ fn install_panic_hook() {
     INSTALLED.call_once(|| {
         let default = panic::take_hook();
         panic::set_hook(Box::new(move |information| {
-            let wants_backtrace = env::var_os("RUST_BACKTRACE").is_some_and(|value| value != "0");
+            let wants_backtrace = env::var_os("RUST_BACKTRACE")
+                .is_some_and(|value| !value.is_empty() && value != "0");
             if wants_backtrace || INSIDE.get().is_none() {
                 default(information);
             }

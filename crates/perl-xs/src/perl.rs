@@ -1,13 +1,12 @@
 //! The interpreter and its packages.
 
 use std::cell::Cell;
-use std::ptr::null_mut;
 
 use perl_sys::{self as sys, Operation, Work};
 
-use crate::border::{guard_entry, operate, warn_of};
+use crate::border::operate;
 use crate::function::NamedFunction;
-use crate::{Array, Code, Function, Hash, Result, Scalar, border};
+use crate::{Arguments, Array, Code, Function, Hash, Result, Returned, Scalar, border};
 
 /// The interpreter that called us.
 ///
@@ -104,18 +103,21 @@ impl Perl {
         Ok(unsafe { Scalar::from_owned(self, result) })
     }
 
-    /// Runs `function` when the interpreter ends: after the `END` blocks, before objects are destroyed. The last one given
-    /// runs first. A Perl thread made later does not run it (perlapi: `call_atexit`).
+    /// Runs `function` after the program's `END` blocks, before its objects are destroyed; several in the order they were
+    /// given. A Perl thread that ends does not run it, nor does a process that ends without its `END` blocks.
     pub fn at_exit(self, function: impl FnOnce(Perl) + 'static) {
-        let hook = Box::new(ExitHook {
-            header: sys::Box {
-                finish: run_exit_hook,
-            },
-            interpreter: self.interpreter,
-            function: Cell::new(Some(Box::new(function))),
+        let function = Cell::new(Some(function));
+        let end_block = move |arguments: &Arguments<'_>| {
+            if let Some(function) = function.take() {
+                function(arguments.perl());
+            }
+            Ok(Returned::Nothing)
+        };
+        // Fails only while an `exit` waits for us to return; then a program is ending that is not set up yet.
+        let _ = Code::from_function(self, Box::new(end_block)).and_then(|code| {
+            code.as_scalar()
+                .operate(Operation::EndBlock, Work::default())
         });
-        // SAFETY: the hook begins with the header that is called, and is leaked, as the shim asks: threads inherit it.
-        unsafe { sys::perl_shim_at_exit(self.interpreter, Box::into_raw(hook).cast()) }
     }
 
     /// What `print` puts between values: `$,`, unless it is `undef`.
@@ -217,39 +219,4 @@ impl Package {
     pub fn name(&self) -> &str {
         &self.name
     }
-}
-
-type AtExit = Box<dyn FnOnce(Perl)>;
-
-/// A function that waits for the end of the interpreter.
-#[repr(C)]
-struct ExitHook {
-    header: sys::Box,
-    interpreter: *mut sys::PerlInterpreter,
-    function: Cell<Option<AtExit>>,
-}
-
-unsafe extern "C" fn run_exit_hook(interpreter: *mut sys::PerlInterpreter, hook: *mut sys::Box) {
-    // SAFETY: the shim hands back the leaked structure that at_exit gave it.
-    let owner = unsafe { (*hook.cast::<ExitHook>()).interpreter };
-    if owner != interpreter {
-        return;
-    }
-    // SAFETY: of this interpreter, so on this thread: nobody else takes the function.
-    let Some(function) = (unsafe { (*hook.cast::<ExitHook>()).function.take() }) else {
-        return;
-    };
-    // SAFETY: perl calls its exit hooks while it is whole.
-    let result = unsafe {
-        guard_entry(interpreter, |perl| {
-            function(perl);
-            Ok(())
-        })
-    };
-    if let Err(error) = result {
-        // SAFETY: as above.
-        warn_of(unsafe { Perl::from_raw(interpreter) }, &error);
-    }
-    // SAFETY: clears a flag of this thread: what is ending need not exit.
-    unsafe { sys::perl_shim_forget_exit(null_mut()) };
 }
