@@ -32,10 +32,9 @@ sub measure {
     };
 }
 
-# Touches as many pages of the file system as a peer uses that stores body and file. The first touch
-# of a page costs more than all that is compared here, on a virtual machine also when the page has
-# been free for some seconds; and without this a peer would pay for what the one before it did to
-# the machine's memory.
+# Touches as many pages of the file system as a peer uses that stores body and file: the first touch
+# of a page costs more than all that is compared here, and what the peer before did to the machine's
+# memory is to be the same for all.
 sub prepare {
     my ( $self, $peer ) = @_;
 
