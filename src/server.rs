@@ -8,6 +8,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::time::Duration;
 
 use engine::{Engine, Event, ListenerId, RequestId, WorkId, Writer};
 use perl_ev::{Driver, Guest, Sleep};
@@ -28,6 +29,8 @@ pub struct Server {
     engine: RefCell<Engine>,
     driver: OnceCell<Driver>,
     fork_generation: Cell<u32>,
+    /// What the loop was told in `prepare`, until it calls back.
+    told: Cell<Option<Sleep>>,
     listeners: RefCell<HashMap<ListenerId, Hash>>,
     requests: RefCell<HashMap<RequestId, Request>>,
     waiting_for_drain: RefCell<HashMap<RequestId, DrainWait>>,
@@ -69,6 +72,7 @@ impl Server {
             engine: RefCell::new(engine),
             driver: OnceCell::new(),
             fork_generation: Cell::new(perl_ev::fork_generation()),
+            told: Cell::new(None),
             listeners: RefCell::default(),
             requests: RefCell::default(),
             waiting_for_drain: RefCell::default(),
@@ -95,12 +99,15 @@ impl Server {
     /// Lends the engine to `act`, which must not call Perl or drop its values.
     pub fn with_engine<T>(&self, act: impl FnOnce(&mut Engine) -> T) -> T {
         self.follow_fork();
-        act(&mut self.engine.borrow_mut())
+        let result = act(&mut self.engine.borrow_mut());
+        self.wake_loop();
+        result
     }
 
     /// Runs what the application was promised "later, from the loop".
     pub fn defer(&self, callback: Code, arguments: Vec<Scalar>) {
         self.deferred.borrow_mut().push_back((callback, arguments));
+        self.wake_loop();
     }
 
     pub fn add_listener(&self, id: ListenerId, listener: Hash) {
@@ -143,6 +150,7 @@ impl Server {
             Ok(mut engine) => engine.finish(id),
             Err(_) => self.finished.borrow_mut().push(id),
         }
+        self.wake_loop();
         self.forget(id);
     }
 
@@ -223,6 +231,39 @@ impl Server {
         drop(inherited);
     }
 
+    /// Has the loop go round again if it must not sleep, or end, as it was told:
+    /// a Coro thread may print after `prepare`, and the last callback of a loop
+    /// that is about to end may listen.
+    fn wake_loop(&self) {
+        let (Some(told), Some(driver)) = (self.told.get(), self.driver.get()) else {
+            return;
+        };
+        let sleep = self.sleep();
+        let is_late = sleep.at_most == Some(Duration::ZERO);
+        if is_late || (sleep.holds_loop && !told.holds_loop) {
+            driver.wake();
+            self.told.set(None);
+        }
+    }
+
+    fn sleep(&self) -> Sleep {
+        let has_deferred = !self.deferred.borrow().is_empty();
+        let Ok(engine) = self.engine.try_borrow() else {
+            return Sleep {
+                at_most: None,
+                holds_loop: true,
+            };
+        };
+        let at_most = match has_deferred {
+            true => Some(Duration::ZERO),
+            false => engine.wait_time(),
+        };
+        Sleep {
+            at_most,
+            holds_loop: has_deferred || engine.is_active(),
+        }
+    }
+
     fn deliver_events(&self, perl: Perl) -> Result<()> {
         self.run_deferred()?;
         while let Some(event) = self.next_event() {
@@ -264,6 +305,7 @@ impl Server {
 
 impl Guest for Server {
     fn ready(&self, perl: Perl) -> Result<()> {
+        self.told.set(None);
         for _ in 0..ROUNDS_PER_WAKE_UP {
             let events = self
                 .with_engine(Engine::turn)
@@ -277,19 +319,10 @@ impl Guest for Server {
     }
 
     fn prepare(&self, _perl: Perl) -> Sleep {
-        let has_deferred = !self.deferred.borrow().is_empty();
-        self.with_engine(|engine| {
-            engine.flush();
-            let at_most = if has_deferred {
-                Some(std::time::Duration::ZERO)
-            } else {
-                engine.wait_time()
-            };
-            Sleep {
-                at_most,
-                holds_loop: has_deferred || engine.is_active(),
-            }
-        })
+        self.with_engine(Engine::flush);
+        let sleep = self.sleep();
+        self.told.set(Some(sleep));
+        sleep
     }
 
     fn forked(&self, _perl: Perl) -> Result<()> {

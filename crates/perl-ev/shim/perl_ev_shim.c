@@ -251,6 +251,13 @@ perl_ev_watch(perl_ev_watchers *watchers, int descriptor)
 }
 
 void
+perl_ev_wake(perl_ev_watchers *watchers)
+{
+    hold_loop(watchers, 1);
+    start_idle(watchers);
+}
+
+void
 perl_ev_stop(perl_ev_watchers *watchers)
 {
     hold_loop(watchers, 0);

@@ -25,6 +25,7 @@ int perl_ev_bind(void *my_perl);
 perl_ev_watchers *perl_ev_start(const perl_ev_guest_functions *functions, void *guest,
                                 int descriptor);
 void perl_ev_watch(perl_ev_watchers *watchers, int descriptor);
+void perl_ev_wake(perl_ev_watchers *watchers);
 void perl_ev_stop(perl_ev_watchers *watchers);
 
 double perl_ev_now(void);

@@ -78,6 +78,14 @@ impl Driver {
         // SAFETY: the watchers live until `self` is dropped.
         unsafe { sys::perl_ev_watch(self.watchers, descriptor) }
     }
+
+    /// Has the loop go round once more, without sleeping, although [`Guest::prepare`] has said
+    /// otherwise: for what came up after it, in another module's prepare watcher or in the last
+    /// callback of a loop that is about to end.
+    pub fn wake(&self) {
+        // SAFETY: the watchers live until `self` is dropped.
+        unsafe { sys::perl_ev_wake(self.watchers) }
+    }
 }
 
 impl Drop for Driver {

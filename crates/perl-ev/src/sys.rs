@@ -31,6 +31,7 @@ unsafe extern "C" {
         descriptor: c_int,
     ) -> *mut Watchers;
     pub fn perl_ev_watch(watchers: *mut Watchers, descriptor: c_int);
+    pub fn perl_ev_wake(watchers: *mut Watchers);
     pub fn perl_ev_stop(watchers: *mut Watchers);
     pub fn perl_ev_now() -> f64;
     pub fn perl_ev_fork_generation() -> c_uint;
