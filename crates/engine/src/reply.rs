@@ -70,7 +70,7 @@ impl Output {
 
     /// All of it is to be sent, whatever the threshold.
     pub(crate) fn send_all(&mut self) {
-        self.send_all = true;
+        self.send_all = !self.is_empty();
     }
 
     pub(crate) fn discard(&mut self) {
@@ -162,6 +162,7 @@ mod tests {
         assert!(output.is_due());
         assert_eq!(output.send(&one.into()), Sent::Enough);
         drop(other);
+        output.send_all();
         output.bytes_mut().extend_from_slice(b"more");
         assert!(!output.is_due());
     }

@@ -1,0 +1,21 @@
+//! Drives an engine over real sockets from plain clients.
+//!
+//! - `support`: the server and the clients of these tests.
+//! - `requests`: heads, bodies that are not multipart, refusals.
+//! - `uploads`: multipart bodies to files.
+//! - `control`: stopping, starting, dropping, handing over.
+//! - `output`: what is sent when, and what becomes of it.
+//! - `listeners`: addresses, stopping, limits on connections.
+//! - `time`: timeouts.
+//! - `failures`: clients that vanish, disks that are full.
+
+#![forbid(unsafe_code)]
+
+mod control;
+mod failures;
+mod listeners;
+mod output;
+mod requests;
+mod support;
+mod time;
+mod uploads;

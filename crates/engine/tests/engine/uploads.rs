@@ -1,0 +1,316 @@
+//! Multipart bodies on their way to fields and files.
+
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
+
+use engine::{
+    Engine, Event, Limits, ListenAddress, ListenSocket, ListenerOptions, RequestError, Writer,
+};
+
+use crate::support::{
+    CLOSING, Received, Server, exchange, field_part, file_part, files_in, multipart,
+    multipart_head, noise, read_all,
+};
+
+const WRITERS: [Writer; 2] = [Writer::Inline, Writer::Threads];
+
+#[test]
+fn fields_and_files_arrive_in_order() {
+    for writer in WRITERS {
+        let mut server = Server::new(ListenerOptions::default());
+        server.engine.set_writer(writer);
+        let large = noise(5_000_000, 1);
+        let bytes = multipart(&[
+            field_part("first", "1"),
+            file_part("file", "small.txt", b"hello\r\n"),
+            field_part("between", "2"),
+            file_part("file", "empty", b""),
+            file_part("large", "large.bin", &large),
+            field_part("last", "3"),
+        ]);
+        let client = exchange(server.connect(), bytes);
+        let received = server.receive_and_reply(b"ok");
+        let fields: Vec<_> = received.fields.iter().map(|(name, _)| &name[..]).collect();
+        assert_eq!(fields, ["first", "between", "last"]);
+        let files: Vec<_> = received
+            .files
+            .iter()
+            .map(|file| &file.file_name[..])
+            .collect();
+        assert_eq!(files, ["small.txt", "empty", "large.bin"]);
+        assert_eq!(received.files[0].name, "file");
+        assert_eq!(received.files[0].content(), b"hello\r\n");
+        assert_eq!(received.files[1].content(), b"");
+        assert!(received.files[2].content() == large);
+        assert_eq!(server.until_done(client), b"ok");
+        assert_eq!(server.files_left(), 3);
+        drop(received);
+        assert_eq!(server.files_left(), 0);
+    }
+}
+
+#[test]
+fn file_data_is_reported_after_it_was_written() {
+    for writer in WRITERS {
+        let mut server = Server::new(ListenerOptions {
+            report_file_data: true,
+            ..ListenerOptions::default()
+        });
+        server.engine.set_writer(writer);
+        let large = noise(3_333_333, 2);
+        let bytes = multipart(&[
+            file_part("a", "a", b"x"),
+            file_part("b", "b", b""),
+            file_part("c", "c", &large),
+        ]);
+        let client = exchange(server.connect(), bytes);
+        let mut received = Received::default();
+        while received.request.is_none() {
+            let event = server.next();
+            let request = event.request().unwrap();
+            if let Event::FileData { size, .. } = &event {
+                let file = &received.files.last().unwrap().file;
+                assert_eq!(file.size(), *size);
+                assert_eq!(file.file().metadata().unwrap().len(), *size);
+            }
+            received.take(event);
+            server.engine.acknowledge(request);
+        }
+        for file in &received.files {
+            assert!(file.reported == file.content());
+        }
+        server.engine.finish(received.request.unwrap());
+        server.until_done(client);
+    }
+}
+
+#[test]
+fn a_request_may_be_cut_anywhere() {
+    let mut engine = Engine::new().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    engine.set_temporary_directory(directory.path().to_path_buf());
+    let path = directory.path().join("socket");
+    let socket = ListenSocket::bind(&ListenAddress::Unix(path.clone())).unwrap();
+    engine.listen(socket, ListenerOptions::default()).unwrap();
+    let bytes = multipart(&[
+        field_part("field", "value"),
+        file_part("file", "name.txt", b"one\r\n--b0undar\r\n--two\r\n"),
+        file_part("file", "empty", b""),
+    ]);
+    for cut in 0..=bytes.len() {
+        let mut client = UnixStream::connect(&path).unwrap();
+        let (first, second) = bytes.split_at(cut);
+        client.write_all(first).unwrap();
+        let mut received = Received::default();
+        // Acknowledges as much as comes of the first piece, which is in the socket at once.
+        for _ in 0..16 {
+            engine.turn().unwrap();
+            while let Some(event) = engine.next_event() {
+                let request = event.request().unwrap();
+                received.take(event);
+                engine.acknowledge(request);
+            }
+        }
+        client.write_all(second).unwrap();
+        while received.request.is_none() {
+            engine.turn().unwrap();
+            while let Some(event) = engine.next_event() {
+                let request = event.request().unwrap();
+                received.take(event);
+                engine.acknowledge(request);
+            }
+        }
+        assert_eq!(
+            received.fields,
+            [("field".to_owned(), "value".to_owned())],
+            "{cut}"
+        );
+        assert_eq!(received.files.len(), 2, "{cut}");
+        assert_eq!(
+            received.files[0].content(),
+            b"one\r\n--b0undar\r\n--two\r\n",
+            "{cut}"
+        );
+        let request = received.request.unwrap();
+        engine.write(request, b"ok");
+        engine.finish(request);
+        engine.flush();
+        assert_eq!(read_all(&mut client), b"ok");
+    }
+    assert_eq!(files_in(directory.path()), 1, "only the socket is left");
+}
+
+#[test]
+fn a_hundred_uploads_at_once() {
+    for writer in WRITERS {
+        let mut server = Server::new(ListenerOptions::default());
+        server.engine.set_writer(writer);
+        let clients: Vec<_> = (0..100)
+            .map(|number| {
+                let content = noise(400_000, number);
+                let bytes = multipart(&[file_part("file", &number.to_string(), &content)]);
+                exchange(server.connect(), bytes)
+            })
+            .collect();
+        let mut received: std::collections::HashMap<_, Received> = Default::default();
+        let mut complete = 0;
+        while complete < clients.len() {
+            let event = server.next();
+            let request = event.request().unwrap();
+            let upload = received.entry(request).or_default();
+            upload.take(event);
+            server.engine.acknowledge(request);
+            if upload.request.is_none() {
+                continue;
+            }
+            let file = &upload.files[0];
+            let number = file.file_name.parse().unwrap();
+            assert!(file.content() == noise(400_000, number));
+            server.engine.write(request, file.file_name.as_bytes());
+            server.engine.finish(request);
+            received.remove(&request);
+            complete += 1;
+        }
+        for (number, client) in clients.into_iter().enumerate() {
+            assert_eq!(server.until_done(client), number.to_string().as_bytes());
+        }
+        assert_eq!(server.files_left(), 0);
+    }
+}
+
+#[test]
+fn a_file_is_private_until_it_is_kept() {
+    let mut server = Server::new(ListenerOptions::default());
+    let bytes = multipart(&[file_part("file", "f", b"content")]);
+    let client = exchange(server.connect(), bytes);
+    let received = server.receive_and_reply(b"ok");
+    server.until_done(client);
+    let file = received.files[0].file.clone();
+    let path = file.path();
+    let directory = server.directory.path();
+    let name = path.strip_prefix(directory).unwrap().to_str().unwrap();
+    assert_eq!(name.len(), 50);
+    assert!(name.bytes().all(|byte| byte.is_ascii_alphanumeric()));
+    assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+
+    let reference = directory.join("reference");
+    std::fs::write(&reference, b"as the umask has it").unwrap();
+    let usual_mode = reference.metadata().unwrap().mode();
+    let kept = directory.join("kept");
+    std::fs::write(&kept, b"to be replaced").unwrap();
+    assert!(file.persist(&directory.join("no/such/directory")).is_err());
+    assert_eq!(file.path(), path);
+    assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    file.persist(&kept).unwrap();
+    assert_eq!((file.path(), path.exists()), (kept.clone(), false));
+    assert_eq!(kept.metadata().unwrap().mode(), usual_mode);
+    let copied = directory.join("copied");
+    file.persist(&copied).unwrap();
+    assert_eq!(copied.metadata().unwrap().mode(), usual_mode);
+    drop((file, received));
+    assert_eq!(std::fs::read(&kept).unwrap(), b"content");
+    assert_eq!(std::fs::read(&copied).unwrap(), b"content");
+}
+
+#[test]
+fn limits_fail_the_request_and_are_answered_on_request() {
+    let parts = [
+        file_part("f", "f", &[0; 2000]),
+        field_part("name", &"v".repeat(51198)),
+        [
+            field_part("a", "b"),
+            field_part("a", "b"),
+            field_part("a", "b"),
+        ]
+        .concat(),
+    ];
+    for (part, error_responses) in parts.iter().flat_map(|part| [(part, false), (part, true)]) {
+        let mut server = Server::new(ListenerOptions {
+            error_responses,
+            limits: Limits {
+                file_size: 1999,
+                parts: 2,
+                ..Limits::default()
+            },
+            ..ListenerOptions::default()
+        });
+        let client = exchange(server.connect(), multipart(std::slice::from_ref(part)));
+        loop {
+            let event = server.next();
+            let request = event.request().unwrap();
+            server.engine.acknowledge(request);
+            match event {
+                Event::Failed { error, .. } => {
+                    assert!(matches!(error, RequestError::Exceeded(_)), "{error:?}");
+                    break;
+                }
+                Event::Request { .. } => panic!("the limit was exceeded"),
+                _ => {}
+            }
+        }
+        let reply = String::from_utf8(server.until_done(client)).unwrap();
+        assert_eq!(
+            reply.starts_with("HTTP/1.1 413 "),
+            error_responses,
+            "{reply}"
+        );
+        assert_eq!(reply.is_empty(), !error_responses);
+        assert_eq!(server.files_left(), 0);
+    }
+}
+
+#[test]
+fn the_body_counts_to_its_length() {
+    let mut server = Server::new(ListenerOptions::default());
+    let body = [&field_part("a", "b")[..], CLOSING, b"an epilogue\r\n\r\n"].concat();
+    let head = multipart_head(body.len() as u64);
+    let surplus = b"GET / HTTP/1.1\r\n\r\n";
+    let client = exchange(server.connect(), [&head[..], &body, surplus].concat());
+    assert_eq!(server.receive_and_reply(b"ok").fields.len(), 1);
+    assert_eq!(server.until_done(client), b"ok");
+
+    let short = exchange(server.connect(), [&multipart_head(30)[..], &body].concat());
+    let mut failed = false;
+    while !failed {
+        let event = server.next();
+        failed = matches!(
+            event,
+            Event::Failed {
+                error: RequestError::Malformed(_),
+                ..
+            }
+        );
+        server.engine.acknowledge(event.request().unwrap());
+    }
+    assert_eq!(server.until_done(short), b"");
+}
+
+#[test]
+fn a_wrong_boundary_is_a_body_without_parts() {
+    let mut server = Server::new(ListenerOptions::default());
+    let body = b"--other\r\n\r\nx\r\n--other--\r\n";
+    let head = multipart_head(body.len() as u64);
+    let client = exchange(server.connect(), [&head[..], body].concat());
+    let received = server.receive_and_reply(b"ok");
+    assert!(received.fields.is_empty() && received.files.is_empty());
+    assert_eq!(server.until_done(client), b"ok");
+}
+
+#[test]
+fn a_field_may_be_larger_than_a_read_buffer_where_limits_allow() {
+    let mut server = Server::new(ListenerOptions {
+        limits: Limits {
+            field_value: 10_000_000,
+            ..Limits::default()
+        },
+        ..ListenerOptions::default()
+    });
+    let value = "0123456789".repeat(300_000);
+    let bytes = multipart(&[field_part("large", &value), file_part("f", "f", b"after")]);
+    let client = exchange(server.connect(), bytes);
+    let received = server.receive_and_reply(b"ok");
+    assert!(received.fields[0].1 == value);
+    assert_eq!(received.files[0].content(), b"after");
+    assert_eq!(server.until_done(client), b"ok");
+}
