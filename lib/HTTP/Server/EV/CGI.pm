@@ -157,7 +157,8 @@ more, or with L</close>. To answer later, keep the object:
 Names and values of the query, of urlencoded bodies and of cookies are text: each
 field is read as UTF-8 if it is valid UTF-8, else as cp1251. The same holds for values
 of multipart fields and names of files. Names of multipart fields, headers and
-C<REQUEST_BODY> are bytes.
+C<REQUEST_BODY> are bytes: a multipart field whose name is not ASCII is found under
+the bytes that the client sent.
 
 What you print may be text or bytes. Text is sent as UTF-8, bytes as they are.
 
