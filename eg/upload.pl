@@ -12,14 +12,13 @@ use File::Spec   ();
 use FindBin      ();
 use Getopt::Long qw(GetOptions);
 use JSON::PP     ();
-use Pod::Usage   qw(pod2usage);
 
 use EV;
 use HTTP::Server::EV;
 
 my %option = ( host => '127.0.0.1', port => 8080, directory => 'uploads' );
-GetOptions( \%option, 'host=s', 'port=i', 'directory=s', 'help' ) or pod2usage(2);
-pod2usage( -verbose => 1 ) if $option{help};
+GetOptions( \%option, 'host=s', 'port=i', 'directory=s', 'help' ) or usage(2);
+usage(0) if $option{help};
 
 my $directory = prepare_directory( $option{directory} );
 my $template  = read_template("$FindBin::Bin/upload.html");
@@ -240,6 +239,12 @@ sub escape {
 sub text {
     my ($string) = @_;
     return utf8::is_utf8($string) ? $string : decode( 'UTF-8', $string, FB_DEFAULT );
+}
+
+sub usage {
+    my ($status) = @_;
+    require Pod::Usage;
+    return Pod::Usage::pod2usage( -exitval => $status, -verbose => $status ? 0 : 1 );
 }
 
 sub prepare_directory {
