@@ -955,9 +955,20 @@ const char *perl_shim_class(void *perl, SV *sv, size_t *length)
 
 /* ---- Plain: hashes and arrays without magic or restrictions ---- */
 
+/* Magic that only hangs there has no part in what is done to the container. */
 int perl_shim_is_plain_container(SV *sv)
 {
-    return !SvMAGICAL(sv) && !SvREADONLY(sv);
+    const MAGIC *magic;
+
+    if (SvREADONLY(sv) || SvGMAGICAL(sv) || SvSMAGICAL(sv))
+        return 0;
+    if (!SvRMAGICAL(sv))
+        return 1;
+    for (magic = SvMAGIC(sv); magic; magic = magic->mg_moremagic) {
+        if (magic->mg_type != PERL_MAGIC_ext && magic->mg_type != PERL_MAGIC_backref)
+            return 0;
+    }
+    return 1;
 }
 
 /* Not owned, or NULL. `length` is negative for a key in UTF-8. */
@@ -1058,6 +1069,7 @@ XS(perl_shim_xsub)
                         : GIMME_V == G_SCALAR ? CONTEXT_SCALAR : CONTEXT_VOID;
     struct perl_shim_outcome outcome = { STATUS_OK, NULL, NULL, NULL };
     SSize_t count = 0;
+    SSize_t i;
 
     function->entry(SHIM_PERL, function, (SV *)cv, &ST(0), (size_t)items, context, &outcome);
     sv_2mortal(outcome.value);
@@ -1074,7 +1086,8 @@ XS(perl_shim_xsub)
     if (outcome.list) {
         count = av_len((AV *)outcome.list) + 1;
         EXTEND(SP, count);
-        Copy(AvARRAY((AV *)outcome.list), PL_stack_base + ax, count, SV *);
+        for (i = 0; i < count; i++)
+            PL_stack_base[ax + i] = AvARRAY((AV *)outcome.list)[i];
     }
     XSRETURN(count);
 }
@@ -1131,8 +1144,9 @@ static MGVTBL attachment_table = {
     localize_attachment
 };
 
-/* Not for a value that perl shares or protects: says 0. A value that had no magic does not look
- * magical afterwards either, so that perl and the plain functions above stay fast on it. */
+/* Not for a value that perl shares or protects: says 0. A value that nobody else holds, such as a new
+ * object, does not look magical afterwards, so that perl stays fast on it. One that a `my` may hold has
+ * to: at the end of its scope such a variable is cleared, not freed, and loses only magic that shows. */
 int perl_shim_attach(void *perl, SV *sv, struct perl_shim_box *box)
 {
     dSHIM;
@@ -1147,7 +1161,7 @@ int perl_shim_attach(void *perl, SV *sv, struct perl_shim_box *box)
     magic->mg_flags |= MGf_DUP;
 #endif
     magic->mg_flags |= MGf_LOCAL;
-    if (!magical)
+    if (!magical && SvREFCNT(sv) == 1)
         SvMAGICAL_off(sv);
     return 1;
 }

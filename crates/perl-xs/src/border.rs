@@ -287,8 +287,10 @@ fn internal_error(payload: Box<dyn Any + Send>) -> Error {
     let noted = PANIC.try_with(RefCell::take).ok().flatten();
     let message = noted.unwrap_or_else(|| panic_message(payload.as_ref()).to_owned());
     let module = MODULE.get().map_or("perl-xs", String::as_str);
-    // The destructor of a payload may panic in its turn; this one is a string, or nothing we know.
-    std::mem::forget(payload);
+    // The destructor of a payload that is no message may panic in its turn.
+    if !(payload.is::<String>() || payload.is::<&'static str>()) {
+        std::mem::forget(payload);
+    }
     Error::Croak(format!("{module}: internal error: {message}"))
 }
 

@@ -277,8 +277,8 @@ impl Scalar {
     /// Hangs `data` on this value: it is dropped when Perl frees the value, and replaces earlier data of the same type.
     ///
     /// For an object this is done to its [`referent`](Self::referent), not to a reference, which Perl code copies. The
-    /// data does not follow copies, `dclone`, or new threads, and does not make a hash slower. A constant of Perl's is an
-    /// error.
+    /// data does not follow copies, `dclone`, or new threads. Perl is as fast on a new hash with data as on one without; do
+    /// it before Perl code has the hash. A constant of Perl's is an error.
     ///
     /// ```no_run
     /// # use std::{cell::Cell, rc::Rc};
