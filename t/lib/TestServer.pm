@@ -1,0 +1,393 @@
+package TestServer;
+
+# Runs the server in a child process for a test: awaits what its callbacks report,
+# counts its files and descriptors, talks to it, and sees that it ends well.
+
+use strict;
+use warnings;
+
+use Carp          qw(croak);
+use Exporter      qw(import);
+use File::Temp    ();
+use IO::Select    ();
+use JSON::PP      ();
+use POSIX         qw(WNOHANG);
+use Socket        qw(AF_UNIX PF_UNSPEC SOCK_STREAM);
+use File::Spec    ();
+use Test::Builder ();
+use Time::HiRes   ();
+
+use IO::Socket::INET;
+
+use TestServer::Client;
+
+our @EXPORT_OK = qw(backends eventually multipart report request_bytes reserve_port
+  upload_bytes);
+
+# How long to wait for something that has to happen, in seconds. Nothing is
+# measured by it: it only ends a test that would hang.
+our $DEADLINE = $ENV{TEST_DEADLINE} || 60;
+
+# For programs that run elsewhere.
+my @LIBRARIES = map { File::Spec->rel2abs($_) } grep { !ref } @INC;
+
+my $BOUNDARY = '----TestServerBoundary7MA4YWxk';
+my $JSON     = JSON::PP->new->ascii->canonical->allow_nonref;
+
+# In the child, where `report` writes to.
+my $reports_to;
+
+# A client's socket that the server has closed is an error to look at.
+$SIG{PIPE} = 'IGNORE';    ## no critic (RequireLocalizedPunctuationVars)
+
+# TestServer->start($setup, backend => 'Blocking', directory => '/dev/shm/x')
+#
+# Calls $setup in the child, with this object, once the module is loaded; then the
+# child runs the loop until `stop`. The parent goes on at once: clients that come
+# early wait in the queue of the socket.
+sub start {
+    my ( $class, $setup, %option ) = @_;
+    my $self = bless { %option, owner => $$, seen => [], unread => q{} }, $class;
+    $self->{directory} ||= File::Temp->newdir( 'server-XXXXXXXX', TMPDIR => 1 );
+    $self->{socket} = IO::Socket::INET->new( LocalAddr => '127.0.0.1', Listen => 1024 )
+      or croak "Cannot listen: $@";
+    $self->{port} = $self->{socket}->sockport;
+
+    pipe $self->{reports}, my $reports_to_parent or croak "pipe: $!";
+    socketpair $self->{commands}, my $commands_in_child, AF_UNIX, SOCK_STREAM, PF_UNSPEC
+      or croak "socketpair: $!";
+    $self->{commands}->autoflush(1);
+
+    defined( my $pid = fork ) or croak "fork: $!";
+    if ( !$pid ) {
+        ( $reports_to, $self->{commands} ) = ( $reports_to_parent, $commands_in_child );
+        delete $self->{reports};
+        _serve( $self, $setup );
+    }
+    delete( $self->{socket} )->close;
+    $self->{pid} = $pid;
+    return $self;
+}
+
+# TestServer->start_script($port, @command)
+#
+# Runs a program that listens on this port, in a directory of its own, and waits until
+# it does. What it prints goes to its standard error.
+sub start_script {
+    my ( $class, $port, @command ) = @_;
+    my $directory = File::Temp->newdir( 'server-XXXXXXXX', TMPDIR => 1 );
+    my $self      = bless { owner => $$, port => $port, directory => $directory }, $class;
+
+    defined( $self->{pid} = fork ) or croak "fork: $!";
+    _exec( $directory, @command ) if !$self->{pid};
+
+    eventually(
+        sub {
+            IO::Socket::INET->new( PeerAddr => '127.0.0.1', PeerPort => $port )
+              || waitpid( $self->{pid}, WNOHANG ) == $self->{pid};
+        }
+    ) or croak "@command does not listen";
+    return $self;
+}
+
+# In the child's $setup: makes the server with its directory of temporary files and
+# listens on the socket of this test. Returns the listener.
+sub listen {
+    my ( $self, $callback, $options ) = @_;
+    my $server = $self->new_server;
+    return $server->listen( $self->{socket}, $callback, $options || {} );
+}
+
+# In the child's $setup: HTTP::Server::EV->new with the directory of this test.
+sub new_server {
+    my ( $self, %option ) = @_;
+    return HTTP::Server::EV->new( { tmp_path => $self->tmp_path, %option } );
+}
+
+# In the child: calls back with the words of each `tell` in the parent.
+sub on_command {
+    my ( $self, $callback ) = @_;
+    $self->{on_command} = $callback;
+    return;
+}
+
+# Awaits the next report with this name; returns its values. Those that came before
+# it count as read.
+sub await {
+    my ( $self, $name ) = @_;
+    my @others;
+    while ( my $report = $self->next_report ) {
+        my ( $its_name, @values ) = @{$report};
+        return wantarray ? @values : $values[0] if $its_name eq $name;
+        push @others, $its_name;
+    }
+    croak "No report '$name'. There were: (@others). Standard error: " . $self->stderr;
+}
+
+# The number of descriptors the server has open.
+sub descriptors {
+    my ($self) = @_;
+    opendir my $directory, "/proc/$self->{pid}/fd"
+      or croak "No /proc/$self->{pid}/fd: $!";
+    return scalar grep { !/\A\./ } readdir $directory;
+}
+
+# Waits until the server has ended by itself; tests its exit status, 0 unless another
+# `status` is given, and its standard error, empty unless `stderr` is a pattern.
+sub ended {
+    my ( $self, %expected ) = @_;
+    my $test = Test::Builder->new;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+    my $status = $self->_exit_status;
+    $test->is_eq( $status, $expected{status} // 0, 'the server ends as it should' );
+    return $test->like( $self->stderr, $expected{stderr}, 'with the expected warnings' )
+      if $expected{stderr};
+    return $test->is_eq( $self->stderr, q{}, 'without a complaint' );
+}
+
+# A list of the temporary files that are there.
+sub files_left {
+    my ($self) = @_;
+    opendir my $directory, $self->tmp_path or return;
+    return grep { !/\A\.\.?\z/ } readdir $directory;
+}
+
+# Waits until there are as many temporary files; returns whether it came so.
+sub await_files {
+    my ( $self, $count ) = @_;
+    return eventually( sub { $self->files_left == $count } );
+}
+
+# Waits until the server has as many descriptors; returns whether it came so.
+sub await_descriptors {
+    my ( $self, $count ) = @_;
+    return eventually( sub { $self->descriptors == $count } );
+}
+
+# The next report as [name, values...], or nothing when the server has ended or is
+# silent for too long.
+sub next_report {
+    my ($self) = @_;
+    while ( $self->{unread} !~ /\n/ ) {
+        IO::Select->new( $self->{reports} )->can_read($DEADLINE) or return;
+        sysread $self->{reports}, $self->{unread}, 65_536, length $self->{unread}
+          or return;
+    }
+    $self->{unread} =~ s/\A(.*)\n//;
+    my $report = $JSON->decode($1);
+    push @{ $self->{seen} }, $report;
+    return $report;
+}
+
+# All reports up to the next one with this name, and that one; each is
+# [name, values...].
+sub reports_until {
+    my ( $self, $name ) = @_;
+    my $from = @{ $self->{seen} };
+    $self->await($name);
+    return @{ $self->{seen} }[ $from .. $#{ $self->{seen} } ];
+}
+
+# What the server has written to its standard error.
+sub stderr {
+    my ($self) = @_;
+    open my $handle, '<:raw', "$self->{directory}/stderr" or return q{};
+    local $/ = undef;
+    return scalar readline $handle;
+}
+
+# Ends the server by a signal it knows; tests what `ended` tests.
+sub stop {
+    my ( $self, %expected ) = @_;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    kill TERM => $self->{pid};
+    return $self->ended(%expected);
+}
+
+# Sends words to the child's `on_command`.
+sub tell {
+    my ( $self, @words ) = @_;
+    return print { $self->{commands} } $JSON->encode( \@words ), "\n";
+}
+
+sub directory { return "$_[0]{directory}" }
+
+sub tmp_path { return "$_[0]{directory}/tmp" }
+
+sub pid { return $_[0]{pid} }
+
+sub port { return $_[0]{port} }
+
+sub url {
+    my ( $self, $path ) = @_;
+    return "http://127.0.0.1:$self->{port}" . ( $path // q{/} );
+}
+
+# A new connection: a TestServer::Client.
+sub connect {
+    my ($self) = @_;
+    return TestServer::Client->new( $self->{port} );
+}
+
+# One request on a connection of its own, see `request_bytes`; returns the response as
+# a hash of status, headers (names in lower case) and body.
+sub request {
+    my ( $self, @request ) = @_;
+    my $client = $self->connect;
+    $client->send( request_bytes(@request) );
+    return $client->response;
+}
+
+# The same for a multipart body of these parts, see `multipart`.
+sub upload {
+    my ( $self, @parts ) = @_;
+    my $client = $self->connect;
+    $client->send( upload_bytes(@parts) );
+    return $client->response;
+}
+
+# The names of the disk backends, to run a test with each.
+sub backends { return qw(AIO Blocking) }
+
+# Calls until it is true, with a pause that is only there to leave the processor to
+# others; returns whether that came in time. For states that tell nobody.
+sub eventually {
+    my ($is_so) = @_;
+    my $end = Time::HiRes::time() + $DEADLINE;
+    while ( Time::HiRes::time() < $end ) {
+        return 1 if $is_so->();
+        Time::HiRes::sleep(0.002);
+    }
+    return 0;
+}
+
+# A multipart body. A part is a hash with `name`, `content` and, for a file, `file_name`
+# and `type`; or with `head`, the header lines as they are, and `content`.
+sub multipart {
+    my (@parts) = @_;
+    return join q{}, ( map { "--$BOUNDARY\r\n" . _part($_) } @parts ),
+      "--$BOUNDARY--\r\n";
+}
+
+# A port for a program that cannot be handed a socket, and what keeps it from being
+# given to somebody else: Linux lets a second socket listen where one is bound only.
+sub reserve_port {
+    my $socket = IO::Socket::INET->new(
+        LocalAddr => '127.0.0.1',
+        Proto     => 'tcp',
+        ReuseAddr => 1
+    ) or croak "Cannot bind: $@";
+    return ( $socket->sockport, $socket );
+}
+
+# In the child: tells the parent, which reads it by `await` and the like. Values may be
+# any text or undef. The pipe holds some 64 KiB: more than that must be read meanwhile.
+sub report {
+    my (@report) = @_;
+    my $line = $JSON->encode( \@report ) . "\n";
+    syswrite( $reports_to, $line ) == length $line or die "Cannot report: $!\n";
+    return;
+}
+
+# request_bytes('POST', '/path', { Name => 'value' }, $body)
+sub request_bytes {
+    my ( $method, $target, $headers, $body ) = @_;
+    my %header = ( Host => 'localhost', Connection => 'close', %{ $headers || {} } );
+    $header{'Content-Length'} //= length $body if defined $body;
+    my $lines = join q{}, map { "$_: $header{$_}\r\n" } sort keys %header;
+    return "$method $target HTTP/1.1\r\n$lines\r\n" . ( $body // q{} );
+}
+
+# The bytes of a whole multipart request of these parts.
+sub upload_bytes {
+    my (@parts) = @_;
+    return request_bytes( 'POST', q{/},
+        { 'Content-Type' => "multipart/form-data; boundary=$BOUNDARY" },
+        multipart(@parts) );
+}
+
+sub DESTROY {
+    my ($self) = @_;
+    return if !$self->{pid} || $$ != $self->{owner};
+    local ( $?, $! );
+    kill KILL => $self->{pid};
+    waitpid $self->{pid}, 0;
+    return;
+}
+
+sub _exec {
+    my ( $directory, @command ) = @_;
+    local $SIG{PIPE}     = 'DEFAULT';
+    local $ENV{PERL5LIB} = join q{:}, @LIBRARIES;
+    open STDERR, '>',  "$directory/stderr" or exit 254;
+    open STDOUT, '>&', \*STDERR            or exit 254;
+    chdir $directory or exit 254;
+    exec { $command[0] } @command;
+    exit 253;
+}
+
+sub _exit_status {
+    my ($self) = @_;
+    my $pid    = $self->{pid};
+    my $ended  = eventually( sub { waitpid( $pid, WNOHANG ) == $pid } );
+    return 'none: it does not end' if !$ended;
+    delete $self->{pid};
+    return $? & 127 ? 'signal ' . ( $? & 127 ) : $? >> 8;
+}
+
+sub _part {
+    my ($part) = @_;
+    my $head = $part->{head};
+    if ( !defined $head ) {
+        $head = qq{Content-Disposition: form-data; name="$part->{name}"};
+        $head .= qq{; filename="$part->{file_name}"} if defined $part->{file_name};
+        $head .= "\r\nContent-Type: $part->{type}"   if defined $part->{type};
+    }
+    return "$head\r\n\r\n$part->{content}\r\n";
+}
+
+# The child. It ends by `exit`, as an application does, so that what happens at the
+# end of a process happens here too.
+sub _serve {
+    my ( $self, $setup ) = @_;
+    ## no critic (RequireLocalizedPunctuationVars)
+    $SIG{PIPE} = 'DEFAULT';
+    mkdir $self->tmp_path;
+    open STDERR, '>', "$self->{directory}/stderr" or exit 254;
+    STDERR->autoflush(1);
+
+    my $served = eval {
+        require EV;
+        require HTTP::Server::EV;
+        if ( my $backend = $self->{backend} ) {
+            require HTTP::Server::EV::IO::AIO;
+            require HTTP::Server::EV::IO::Blocking;
+            "HTTP::Server::EV::IO::$backend"->_use_me;
+        }
+        my @watchers = _watch_parent($self);
+        $setup->($self);
+        EV::run();
+        1;
+    };
+    print {*STDERR} $@ if !$served;
+    exit( $served ? 0 : 255 );
+}
+
+# They do not keep the loop running: it ends as it would without them.
+sub _watch_parent {
+    my ($self)    = @_;
+    my $terminate = EV::signal( 'TERM', sub { EV::break( EV::BREAK_ALL() ) } );
+    my $command   = EV::io(
+        $self->{commands},
+        EV::READ(),
+        sub {
+            my $line = readline $self->{commands};
+            $self->{on_command}->( @{ $JSON->decode($line) } ) if defined $line;
+        }
+    );
+    $_->keepalive(0) for $terminate, $command;
+    return ( $terminate, $command );
+}
+
+1;
