@@ -148,7 +148,8 @@ Where the file is: the temporary file, and after L</save> the file that was save
 
 Keeps the file under this path. What is there is replaced. The first call that succeeds
 moves the file: by renaming within a file system, else by copying. Later calls copy it
-from there. The mode of the file becomes what your umask leaves of 0666.
+from there. The mode of the file becomes what your umask leaves of 0666. The handle that
+L</fh> has opened is let go of.
 
 The callback may be left out. It is called with 1, or with 0 after a warning
 C<PACKAGE failed to move file PATH to DESTINATION - REASON>; nothing has changed then,
