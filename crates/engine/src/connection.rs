@@ -26,7 +26,7 @@ const COPIED_INPUT: usize = 64 * 1024;
 pub(crate) struct Connection {
     pub(crate) socket: OwnedFd,
     pub(crate) token: Token,
-    pub(crate) listener: Option<ListenerId>,
+    pub(crate) listener: ListenerId,
     pub(crate) options: Rc<ListenerOptions>,
     pub(crate) request: RequestId,
     pub(crate) peer: SocketAddress,
@@ -50,11 +50,15 @@ pub(crate) struct Connection {
     pub(crate) gate_closed: bool,
     /// The application has stopped the request.
     pub(crate) stopped: bool,
+    /// The writer threads have as much of the upload as they may have.
+    suspended: bool,
     /// The application's handle is of no use any more.
     pub(crate) released: bool,
     /// Somebody else has a descriptor of this socket.
     pub(crate) duplicated: bool,
     pub(crate) watched: bool,
+    /// The client's end is reported once.
+    disconnect_reported: bool,
     pub(crate) notify_drained: bool,
     /// The client waits for the word before it sends the body.
     expects_continue: bool,
@@ -122,7 +126,7 @@ impl Connection {
         Connection {
             socket,
             token,
-            listener: None,
+            listener: ListenerId::NONE,
             options,
             request,
             peer,
@@ -136,9 +140,11 @@ impl Connection {
             blocked: false,
             gate_closed: false,
             stopped: false,
+            suspended: false,
             released: false,
             duplicated: false,
             watched: false,
+            disconnect_reported: false,
             notify_drained: false,
             expects_continue: false,
             body_left: false,
@@ -166,12 +172,17 @@ impl Connection {
         self.is_receiving() && !self.gate_closed && !self.stopped
     }
 
+    pub(crate) fn may_be_read(&self) -> bool {
+        self.may_advance() && !self.suspended
+    }
+
     pub(crate) fn accepts_output(&self) -> bool {
         !self.gone && !matches!(self.phase, Phase::Failing { .. })
     }
 
     /// Goes on with what was received.
     pub(crate) fn advance(&mut self, store: &mut Store) -> Progress {
+        self.suspended = false;
         let progress = self.advance_phase(store);
         self.tidy(&progress);
         progress
@@ -196,6 +207,13 @@ impl Connection {
             request: self.request,
             error,
         }
+    }
+
+    /// Whether the client's end is to be reported now.
+    pub(crate) fn take_disconnect(&mut self) -> bool {
+        let due = self.watched && self.peer_ended && !self.released && !self.disconnect_reported;
+        self.disconnect_reported |= due;
+        due
     }
 
     /// The reply is complete: what is to be sent of it is sent, then the connection ends.
@@ -311,7 +329,10 @@ impl Connection {
     fn follow_upload(&mut self, step: Step) -> Progress {
         match step {
             Step::NeedsInput => Progress::NeedsInput,
-            Step::Suspended => Progress::Waiting,
+            Step::Suspended => {
+                self.suspended = true;
+                Progress::Waiting
+            }
             Step::Complete => self.hand_over(None, None),
             Step::Event(event) => {
                 self.gate_closed = true;
@@ -356,11 +377,7 @@ impl Connection {
             .unwrap_or_else(|| socket::local_address(&self.socket).unwrap_or(SocketAddress::Unix));
         Box::new(Head {
             request,
-            // Only accepted connections have requests to receive.
-            listener: self.listener.unwrap_or(ListenerId {
-                slot: usize::MAX,
-                generation: 0,
-            }),
+            listener: self.listener,
             peer: self.peer,
             local,
             descriptor: self.socket.as_raw_fd(),

@@ -39,6 +39,9 @@ const LINGER_IDLE: Duration = Duration::from_secs(2);
 /// Connections beyond the listener's maximum that may be told so at a time.
 const REFUSED_AT_A_TIME: u64 = 64;
 
+/// Bytes of file data in queued events beyond which no upload is read.
+const MOST_DATA_QUEUED: usize = 8 * 1024 * 1024;
+
 const WAKER: Token = Token(usize::MAX);
 
 /// Listeners have the tokens below the waker's.
@@ -97,6 +100,8 @@ pub struct Engine {
     listeners: Slab<Listener>,
     connections: Slab<Connection>,
     events: VecDeque<Event>,
+    /// Bytes of file data in the events.
+    data_queued: usize,
     /// Connections that are to be read or parsed on.
     ready: VecDeque<usize>,
     /// Uploads that wait for the writer threads to catch up.
@@ -128,6 +133,7 @@ impl Engine {
             listeners: Slab::new(),
             connections: Slab::new(),
             events: VecDeque::new(),
+            data_queued: 0,
             ready: VecDeque::new(),
             starved: Vec::new(),
             dirty: Vec::new(),
@@ -195,6 +201,7 @@ impl Engine {
         let token = Token(LAST_LISTENER - listener.slot);
         starting.started =
             register(&self.poll, &starting.socket, token, Interest::READABLE).is_ok();
+        starting.resume();
         starting.ready = starting.started;
     }
 
@@ -232,10 +239,9 @@ impl Engine {
         let queued = self.events.len();
         self.poll_system()?;
         self.take_completions();
-        self.read_ready();
-        // Only now, so that no new connection has the slot of one that the system just
-        // reported something about.
+        // Before reading, because the requests of new connections often are there already.
         self.accept_ready();
+        self.read_ready();
         self.expire();
         self.flush();
         Ok(self.events.len() - queued)
@@ -245,6 +251,7 @@ impl Engine {
     /// dropped or finished meanwhile are left out.
     pub fn next_event(&mut self) -> Option<Event> {
         while let Some(event) = self.events.pop_front() {
+            self.data_queued -= event.data_length();
             if self.is_current(&event) {
                 return Some(event);
             }
@@ -332,6 +339,7 @@ impl Engine {
         self.store.after_fork(waker);
         self.connections.clear();
         self.events.clear();
+        self.data_queued = 0;
         self.ready.clear();
         self.starved.clear();
         self.dirty.clear();
@@ -345,6 +353,7 @@ impl Engine {
     pub fn shut_down(&mut self) {
         self.connections.clear();
         self.events.clear();
+        self.data_queued = 0;
         self.listeners.clear();
         self.ready.clear();
         self.starved.clear();
@@ -459,8 +468,13 @@ impl Engine {
         let Some(connection) = find(&mut self.connections, request) else {
             return;
         };
-        if connection.gone {
-            return self.close(request.slot);
+        match connection.phase {
+            // The failure is reported first, and the request over with its acknowledgement.
+            Phase::Failing {
+                delivered: false, ..
+            } => return,
+            _ if connection.gone => return self.close(request.slot),
+            _ => {}
         }
         connection.reply_is_complete();
         mark_dirty(&mut self.dirty, request.slot, connection);
@@ -547,12 +561,8 @@ impl Engine {
         let Some(connection) = find(&mut self.connections, request) else {
             return;
         };
-        if connection.peer_ended || connection.gone {
-            connection.watched = false;
-            self.events.push_back(Event::Disconnected { request });
-        } else {
-            connection.watched = true;
-        }
+        connection.watched = true;
+        self.report_disconnect(request.slot);
     }
 
     /// Has something done that blocks, by a thread; [`Event::WorkDone`] tells the outcome.
@@ -682,13 +692,15 @@ impl Engine {
         if let Phase::Lingering { until } = connection.phase {
             return self.discard_input(slot, until);
         }
-        if !connection.may_advance() {
+        if !connection.may_be_read() {
             return;
         }
         let uploading = connection.is_uploading();
+        if uploading && self.data_queued >= MOST_DATA_QUEUED {
+            return mark_ready(&mut self.ready, slot, connection);
+        }
         if uploading && self.store.is_saturated() {
-            self.starved.push(slot);
-            return;
+            return self.starve(slot);
         }
         let (buffers, limit) = match uploading {
             true => (&mut self.upload_buffers, BUFFER_SIZE),
@@ -709,28 +721,36 @@ impl Engine {
             Filled::Failed(carried, Errno::AGAIN) => {
                 connection.unparsed = carried;
                 connection.readable = false;
+                if connection.deadline.is_none() {
+                    self.await_input(slot);
+                }
             }
             Filled::End | Filled::Failed(..) => self.receiving_ended(slot),
             Filled::NoBuffer(carried) => {
                 connection.unparsed = carried;
+                self.free_buffers();
                 self.starve(slot);
             }
         }
     }
 
-    /// Every buffer is kept by somebody: by writer threads, who will give it back, or for
-    /// requests whose application takes its time, who get by with a copy.
-    fn starve(&mut self, slot: usize) {
+    /// Buffers that are kept for requests whose application takes its time: a copy does.
+    fn free_buffers(&mut self) {
         for (_, connection) in &mut self.connections {
             connection.unparsed.compact();
         }
+    }
+
+    /// The upload waits for the writer threads, through no fault of its client. If they have
+    /// nothing to do, it is its turn again in the next turn.
+    fn starve(&mut self, slot: usize) {
+        let Some(connection) = self.connections.get_mut(slot) else {
+            return;
+        };
+        connection.deadline = None;
         match self.store.is_busy() {
             true => self.starved.push(slot),
-            false => {
-                if let Some(connection) = self.connections.get_mut(slot) {
-                    mark_ready(&mut self.ready, slot, connection);
-                }
-            }
+            false => mark_ready(&mut self.ready, slot, connection),
         }
     }
 
@@ -742,6 +762,7 @@ impl Engine {
         match connection.advance(&mut self.store) {
             Progress::Event(event) => {
                 connection.deadline = None;
+                self.data_queued += event.data_length();
                 self.events.push_back(event);
             }
             Progress::NeedsInput => self.await_input(slot),
@@ -936,7 +957,7 @@ impl Engine {
         let Some(connection) = self.connections.get_mut(slot) else {
             return;
         };
-        if std::mem::take(&mut connection.watched) && !connection.released {
+        if connection.take_disconnect() {
             let request = connection.request;
             self.events.push_back(Event::Disconnected { request });
         }
@@ -1038,7 +1059,7 @@ impl Engine {
         let Some(connection) = self.connections.get_mut(request.slot) else {
             return;
         };
-        connection.listener = Some(id);
+        connection.listener = id;
         connection.local =
             Some(local).filter(|local| !local.ip().is_some_and(|address| address.is_unspecified()));
         connection.head_deadline = options.header_timeout.map(|timeout| self.now + timeout);
@@ -1088,10 +1109,8 @@ impl Engine {
             let request = connection.request;
             self.events.push_back(Event::Drained { request });
         }
-        if let Some(id) = connection.listener {
-            if let Some(listener) = find_listener(&mut self.listeners, id) {
-                listener.connections = listener.connections.saturating_sub(1);
-            }
+        if let Some(listener) = find_listener(&mut self.listeners, connection.listener) {
+            listener.connections = listener.connections.saturating_sub(1);
         }
         Some(connection)
     }

@@ -39,6 +39,14 @@ handle! {
     /// Names one listener.
     ListenerId
 }
+impl ListenerId {
+    /// Names none: the listener of what was not accepted.
+    pub(crate) const NONE: ListenerId = ListenerId {
+        slot: usize::MAX,
+        generation: 0,
+    };
+}
+
 handle! {
     /// Names one piece of work given to [`Engine::spawn`](crate::Engine::spawn).
     WorkId
@@ -184,6 +192,14 @@ pub enum RequestError {
 }
 
 impl Event {
+    /// Bytes of file data it carries.
+    pub(crate) fn data_length(&self) -> usize {
+        match self {
+            Event::FileData { data, .. } => data.len(),
+            _ => 0,
+        }
+    }
+
     /// The request it belongs to, if it belongs to one.
     pub fn request(&self) -> Option<RequestId> {
         match self {

@@ -112,7 +112,7 @@ impl Listener {
     /// A descriptor may be there again.
     pub(crate) fn resume(&mut self) {
         if self.paused_until.take().is_some() {
-            self.ready = true;
+            self.ready = self.started;
         }
     }
 

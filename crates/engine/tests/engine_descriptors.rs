@@ -25,7 +25,7 @@ fn descriptors_run_out_and_come_back_and_none_is_leaked() {
     {
         let mut server = Server::new();
         let at_rest = open_descriptors();
-        for writer in [Writer::Inline, Writer::Threads] {
+        for writer in [Writer::Inline, Writer::Threads, Writer::ThreadsOnly] {
             server.engine.set_writer(writer);
             for _ in 0..100 {
                 requests_of_every_fate(&mut server);

@@ -12,21 +12,17 @@ const MAXIMUM_BUFFERS: usize = 16;
 /// A piece of a buffer that others may hold pieces of as well.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Chunk {
-    buffer: Arc<Vec<u8>>,
+    /// INVARIANT: `None` if the range is empty, so that nobody keeps a buffer for nothing.
+    buffer: Option<Arc<Vec<u8>>>,
     range: Range<usize>,
 }
 
 impl Chunk {
-    pub(crate) fn copied_from(bytes: &[u8]) -> Chunk {
-        Chunk {
-            range: 0..bytes.len(),
-            buffer: Arc::new(bytes.to_vec()),
-        }
-    }
-
     pub(crate) fn bytes(&self) -> &[u8] {
-        // The range is within the buffer: every constructor and `advance` see to it.
-        self.buffer.get(self.range.clone()).unwrap_or_default()
+        let buffer = self.buffer.as_deref().map(Vec::as_slice);
+        buffer
+            .and_then(|bytes| bytes.get(self.range.clone()))
+            .unwrap_or_default()
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -39,30 +35,39 @@ impl Chunk {
 
     /// Leaves out the first bytes.
     pub(crate) fn advance(&mut self, length: usize) {
-        self.range.start = self.range.end.min(self.range.start + length);
+        *self = self.part(length..self.len());
     }
 
     /// A part of this piece, counted from its beginning, sharing the buffer.
     pub(crate) fn part(&self, range: Range<usize>) -> Chunk {
         let end = self.range.end.min(self.range.start + range.end);
-        Chunk {
-            buffer: Arc::clone(&self.buffer),
-            range: end.min(self.range.start + range.start)..end,
+        let start = end.min(self.range.start + range.start);
+        match &self.buffer {
+            Some(buffer) if start < end => Chunk {
+                buffer: Some(Arc::clone(buffer)),
+                range: start..end,
+            },
+            _ => Chunk::default(),
         }
     }
 
     /// Whether it keeps much more memory than it has bytes.
     pub(crate) fn is_wasteful(&self) -> bool {
-        self.buffer.len() > 8 * self.len()
+        self.buffer_length() > 8 * self.len()
     }
 
     /// Keeps only its own bytes, so that the buffer can be used by others.
     pub(crate) fn compact(&mut self) {
-        if self.is_empty() {
-            *self = Chunk::default();
-        } else if self.len() < self.buffer.len() {
-            *self = Chunk::copied_from(self.bytes());
+        if self.len() < self.buffer_length() {
+            *self = Chunk {
+                range: 0..self.len(),
+                buffer: Some(Arc::new(self.bytes().to_vec())),
+            };
         }
+    }
+
+    fn buffer_length(&self) -> usize {
+        self.buffer.as_ref().map_or(0, |buffer| buffer.len())
     }
 }
 
@@ -136,7 +141,7 @@ impl BufferPool {
                 Filled::Chunk {
                     full: length == space.len(),
                     chunk: Chunk {
-                        buffer: Arc::clone(shared),
+                        buffer: Some(Arc::clone(shared)),
                         range: 0..start + length,
                     },
                 }

@@ -25,6 +25,8 @@ pub enum Writer {
     /// removed by a thread.
     #[default]
     Threads,
+    /// By threads always. For a disk that is known to stall, such as one across a network.
+    ThreadsOnly,
 }
 
 /// Where a piece of a file is.
@@ -92,7 +94,7 @@ impl Store {
     pub(crate) fn create(&mut self) -> io::Result<TemporaryFile> {
         let removals = match self.writer {
             Writer::Inline => None,
-            Writer::Threads => Some(self.threads.removals()),
+            Writer::Threads | Writer::ThreadsOnly => Some(self.threads.removals()),
         };
         let file = TemporaryFile::create_with(&self.directory, removals)?;
         if self.files.len() == self.files.capacity() {
@@ -111,7 +113,11 @@ impl Store {
         mut chunk: Chunk,
         offset: u64,
     ) -> io::Result<Written> {
-        let threaded = writer == Writer::Threads && self.policy.is_threaded();
+        let threaded = match writer {
+            Writer::Inline => false,
+            Writer::Threads => self.policy.is_threaded(),
+            Writer::ThreadsOnly => true,
+        };
         if threaded && chunk.is_wasteful() {
             chunk.compact();
         }
@@ -180,6 +186,8 @@ impl Store {
             return;
         }
         self.threads.finish();
+        // They hold files, which hold on to the threads' queue for being removed.
+        self.threads.take_done();
         for file in self.files.drain(..) {
             file.remove();
         }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -101,7 +102,7 @@ impl WriterThreads {
         };
         self.shared.job_added.notify_all();
         for thread in threads {
-            // Work that panicked has ended its thread, and has been reported by the panic.
+            // Nothing in it panics, and if it did, it has been reported.
             thread.join().ok();
         }
     }
@@ -183,7 +184,7 @@ fn run(shared: &Shared) {
                     took,
                 }
             }
-            Job::Work(work, perform) => Done::Work(work, perform()),
+            Job::Work(work, perform) => Done::Work(work, perform_safely(perform)),
             Job::Remove(path, file) => {
                 fs::remove_file(path).ok();
                 drop(file);
@@ -194,6 +195,12 @@ fn run(shared: &Shared) {
         // Without its waker the loop finds what is done at its next turn.
         shared.waker.wake().ok();
     }
+}
+
+/// A panic has been reported by then; whoever waits for the work is told as well.
+fn perform_safely(perform: Box<dyn FnOnce() -> io::Result<()> + Send>) -> io::Result<()> {
+    panic::catch_unwind(AssertUnwindSafe(perform))
+        .unwrap_or_else(|_| Err(io::Error::other("the work panicked")))
 }
 
 fn next_job(shared: &Shared) -> Option<Job> {

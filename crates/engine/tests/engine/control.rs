@@ -9,7 +9,7 @@ use crate::support::{
     Received, Server, exchange, field_part, file_part, multipart, noise, read_all, reply_of,
 };
 
-const WRITERS: [Writer; 2] = [Writer::Inline, Writer::Threads];
+const WRITERS: [Writer; 3] = [Writer::Inline, Writer::Threads, Writer::ThreadsOnly];
 
 fn server(writer: Writer) -> Server {
     let mut server = Server::new(ListenerOptions {

@@ -8,7 +8,7 @@ use crate::support::{
     Received, Server, end_sending, exchange, field_part, file_part, multipart, noise, reply_of,
 };
 
-const WRITERS: [Writer; 2] = [Writer::Inline, Writer::Threads];
+const WRITERS: [Writer; 3] = [Writer::Inline, Writer::Threads, Writer::ThreadsOnly];
 
 #[test]
 fn a_client_may_vanish_at_any_byte() {
@@ -145,6 +145,7 @@ fn a_disk_that_takes_no_more_fails_the_request() {
         };
         assert_eq!(error.kind(), std::io::ErrorKind::FileTooLarge);
         server.until_done(client);
+        server.until_no_connection();
         assert_eq!(server.files_left(), 0);
         let small = exchange(server.connect(), multipart(&[file_part("f", "f", b"fits")]));
         assert_eq!(server.receive_and_reply(b"ok").files[0].content(), b"fits");

@@ -13,7 +13,7 @@ use crate::support::{
     multipart_head, noise, read_all,
 };
 
-const WRITERS: [Writer; 2] = [Writer::Inline, Writer::Threads];
+const WRITERS: [Writer; 3] = [Writer::Inline, Writer::Threads, Writer::ThreadsOnly];
 
 #[test]
 fn fields_and_files_arrive_in_order() {
