@@ -1107,9 +1107,10 @@ static int free_attachment(pTHX_ SV *sv, MAGIC *magic)
     struct perl_shim_box *const box = (struct perl_shim_box *)magic->mg_ptr;
 
     PERL_UNUSED_VAR(sv);
-    if (!box)
-        return 0;
     magic->mg_ptr = NULL;
+    /* Perl is freeing every value there is, in no order: what the data refers to may be gone. */
+    if (!box || PL_in_clean_all)
+        return 0;
     box->finish(SHIM_PERL, box);
     perl_shim_leave(SHIM_PERL);
     return 0;

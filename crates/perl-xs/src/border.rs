@@ -112,13 +112,15 @@ pub(crate) unsafe fn guard_entry<T>(
     result
 }
 
-/// Does one guarded operation. While an `exit` waits to go on, nothing but releasing is still done.
+/// Does one guarded operation. While an `exit` waits to go on, nothing but releasing is still done; at the end of the
+/// interpreter, nothing.
 pub(crate) fn operate(
     perl: Perl,
     operation: sys::Operation,
     mut work: sys::Work,
 ) -> Result<sys::Work> {
-    if operation != sys::Operation::Release && exit_is_pending(perl) {
+    let is_refused = operation != sys::Operation::Release && exit_is_pending(perl);
+    if is_refused || has_ended(perl) {
         return Err(Error::Exit);
     }
     // SAFETY: the token proves a live interpreter; the callers in this crate fill in what the operation uses, with values
@@ -135,7 +137,7 @@ pub(crate) fn call(
     context: c_int,
     arguments: &[Scalar],
 ) -> Result<*mut sys::SV> {
-    if exit_is_pending(perl) {
+    if exit_is_pending(perl) || has_ended(perl) {
         return Err(Error::Exit);
     }
     let mut few = [null_mut(); 8];
@@ -169,15 +171,20 @@ pub(crate) fn call(
 /// Whether the reference counts of this interpreter's values still mean something to us: after its end they do not, unless
 /// Perl itself called us while it cleans up.
 pub(crate) fn is_alive(perl: Perl) -> bool {
+    !has_ended(perl) || INSIDE.get() == Some(perl.raw())
+}
+
+/// Whether Perl code can no longer run: the objects are destroyed, and the rest goes in no order.
+fn has_ended(perl: Perl) -> bool {
     let mut ended = ENDED.get();
     // SAFETY: the nodes are leaked, so they live for good.
     while let Some(node) = unsafe { ended.as_ref() } {
         if node.perl == perl.raw() {
-            return INSIDE.get() == Some(perl.raw());
+            return true;
         }
         ended = node.next;
     }
-    true
+    false
 }
 
 /// An interpreter of this thread that has ended.

@@ -103,11 +103,14 @@ subtest 'values that outlive the interpreter are harmless' => sub {
 };
 
 subtest 'Rust data that goes with the interpreter may use it' => sub {
-    my $program = 'our $global = {}; Example::Probe::attach_guard($global, sub { print "dropped" });'
+    my $program = 'our $global = {}; Example::Probe::attach_guard($global, sub { print "too late" });'
         . 'our $object = bless {}, "Object"; Example::Probe::attach_guard($object, sub { print "object " })';
-    my $printed = qx{$^X -Mblib=t/example/blib -MExample -e '$program' 2>&1};
-    like $printed, qr/object /, 'on an object';
-    is $?, 0, 'status';
+    for my $level (0, 2) {
+        local $ENV{PERL_DESTRUCT_LEVEL} = $level;
+        my $printed = qx{$^X -Mblib=t/example/blib -MExample -e '$program' 2>&1};
+        is $printed, 'object ', "on an object, destruct level $level";
+        is $?, 0, 'status';
+    }
 };
 
 done_testing;
