@@ -956,98 +956,140 @@ const char *perl_shim_class(void *perl, SV *sv, size_t *length)
 /* ---- Plain: hashes and arrays without magic or restrictions ---- */
 
 /* Magic that only hangs there has no part in what is done to the container. */
-int perl_shim_is_plain_container(SV *sv)
+static bool is_plain(SV *container)
 {
     const MAGIC *magic;
 
-    if (SvREADONLY(sv) || SvGMAGICAL(sv) || SvSMAGICAL(sv))
-        return 0;
-    if (!SvRMAGICAL(sv))
-        return 1;
-    for (magic = SvMAGIC(sv); magic; magic = magic->mg_moremagic) {
+    if (SvREADONLY(container) || SvGMAGICAL(container) || SvSMAGICAL(container))
+        return FALSE;
+    if (!SvRMAGICAL(container))
+        return TRUE;
+    for (magic = SvMAGIC(container); magic; magic = magic->mg_moremagic) {
         if (magic->mg_type != PERL_MAGIC_ext && magic->mg_type != PERL_MAGIC_backref)
-            return 0;
+            return FALSE;
     }
+    return TRUE;
+}
+
+/* The functions of this section say 0, and do nothing, when the container is not plain. The length of
+ * a key is negative for one in UTF-8. */
+
+/* *value: not owned, or NULL */
+int perl_shim_hash_fetch(void *perl, SV *hash, const char *key, int32_t length, SV **value)
+{
+    dSHIM;
+    SV **slot;
+
+    if (!is_plain(hash))
+        return 0;
+    slot = hv_fetch((HV *)hash, key, length, 0);
+    *value = slot ? *slot : NULL;
     return 1;
 }
 
-/* Not owned, or NULL. `length` is negative for a key in UTF-8. */
-SV *perl_shim_hash_fetch(void *perl, SV *hash, const char *key, int32_t length)
+/* Takes the reference to `value`; *replaced: what was there, owned, or NULL. hv_store would free that,
+ * and so perhaps run code. */
+int perl_shim_hash_store(void *perl, SV *hash, const char *key, int32_t length, SV *value,
+                         SV **replaced)
 {
     dSHIM;
-    SV **const slot = hv_fetch((HV *)hash, key, length, 0);
+    SV **slot;
 
-    return slot ? *slot : NULL;
-}
+    if (!is_plain(hash))
+        return 0;
+    *replaced = NULL;
+#ifdef HV_FETCH_EMPTY_HE
+    /* One look at the hash for both: the entry, with NULL in it if it is new. */
+    if (!SvMAGICAL(hash)) {
+        HE *const entry = (HE *)hv_common((HV *)hash, NULL, key, (STRLEN)(length < 0 ? -length : length),
+                                          length < 0 ? HVhek_UTF8 : 0,
+                                          HV_FETCH_LVALUE | HV_FETCH_EMPTY_HE, NULL, 0);
 
-/* Takes the reference to `value`; hands back the one that it replaces, or NULL. */
-SV *perl_shim_hash_store(void *perl, SV *hash, const char *key, int32_t length, SV *value)
-{
-    dSHIM;
-    SV **const slot = hv_fetch((HV *)hash, key, length, 0);
-    SV *replaced;
-
-    if (!slot) {
-        (void)hv_store((HV *)hash, key, length, value, 0);
-        return NULL;
+        *replaced = HeVAL(entry);
+        HeVAL(entry) = value;
+        return 1;
     }
-    replaced = *slot;
-    *slot = value;
-    return replaced;
+#endif
+    slot = hv_fetch((HV *)hash, key, length, 0);
+    if (slot) {
+        *replaced = *slot;
+        *slot = value;
+        return 1;
+    }
+    (void)hv_store((HV *)hash, key, length, value, 0);
+    return 1;
 }
 
-/* Owned, or NULL. */
-SV *perl_shim_hash_delete(void *perl, SV *hash, const char *key, int32_t length)
+/* *value: owned, or NULL */
+int perl_shim_hash_delete(void *perl, SV *hash, const char *key, int32_t length, SV **value)
 {
     dSHIM;
-    SV **const slot = hv_fetch((HV *)hash, key, length, 0);
-    SV *value;
+    SV **slot;
 
-    if (!slot)
-        return NULL;
-    value = SvREFCNT_inc(*slot);
-    (void)hv_delete((HV *)hash, key, length, G_DISCARD);
-    return value;
+    if (!is_plain(hash))
+        return 0;
+    slot = hv_fetch((HV *)hash, key, length, 0);
+    *value = slot ? SvREFCNT_inc(*slot) : NULL;
+    if (slot)
+        (void)hv_delete((HV *)hash, key, length, G_DISCARD);
+    return 1;
 }
 
-int perl_shim_hash_exists(void *perl, SV *hash, const char *key, int32_t length)
+int perl_shim_hash_exists(void *perl, SV *hash, const char *key, int32_t length, int *exists)
 {
     dSHIM;
-    return hv_exists((HV *)hash, key, length) ? 1 : 0;
+    if (!is_plain(hash))
+        return 0;
+    *exists = hv_exists((HV *)hash, key, length) ? 1 : 0;
+    return 1;
 }
 
-size_t perl_shim_hash_count(void *perl, SV *hash)
+int perl_shim_hash_count(void *perl, SV *hash, size_t *count)
 {
     dSHIM;
-    return (size_t)HvUSEDKEYS((HV *)hash);
+    if (!is_plain(hash))
+        return 0;
+    *count = (size_t)HvUSEDKEYS((HV *)hash);
+    return 1;
 }
 
 void perl_shim_hash_reserve(void *perl, SV *hash, size_t keys)
 {
     dSHIM;
-    hv_ksplit((HV *)hash, (IV)keys);
+    if (is_plain(hash))
+        hv_ksplit((HV *)hash, (IV)keys);
 }
 
-/* Not owned, or NULL. */
-SV *perl_shim_array_fetch(void *perl, SV *array, size_t index)
+/* *value: not owned, or NULL */
+int perl_shim_array_fetch(void *perl, SV *array, size_t index, SV **value)
 {
     dSHIM;
-    SV **const slot = av_fetch((AV *)array, (SSize_t)index, 0);
+    SV **slot;
 
-    return slot ? *slot : NULL;
+    if (!is_plain(array))
+        return 0;
+    slot = av_fetch((AV *)array, (SSize_t)index, 0);
+    *value = slot ? *slot : NULL;
+    return 1;
 }
 
 /* Takes the reference to `value`. */
-void perl_shim_array_push(void *perl, SV *array, SV *value)
+int perl_shim_array_push(void *perl, SV *array, SV *value)
 {
     dSHIM;
+    if (!is_plain(array))
+        return 0;
     av_push((AV *)array, value);
+    return 1;
 }
 
-size_t perl_shim_array_count(void *perl, SV *array)
+int perl_shim_array_count(void *perl, SV *array, size_t *count)
 {
     dSHIM;
-    return (size_t)(av_len((AV *)array) + 1);
+    if (!is_plain(array))
+        return 0;
+    *count = (size_t)(av_len((AV *)array) + 1);
+    return 1;
 }
 
 /* ---- Trampolines ---- */

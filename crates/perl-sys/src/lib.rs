@@ -255,41 +255,57 @@ unsafe extern "C" {
         length: *mut usize,
     ) -> *const c_char;
 
-    pub fn perl_shim_is_plain_container(sv: *mut SV) -> c_int;
     pub fn perl_shim_hash_fetch(
         perl: *mut PerlInterpreter,
         hash: *mut SV,
         key: *const c_char,
         length: i32,
-    ) -> *mut SV;
+        value: *mut *mut SV,
+    ) -> c_int;
     pub fn perl_shim_hash_store(
         perl: *mut PerlInterpreter,
         hash: *mut SV,
         key: *const c_char,
         length: i32,
         value: *mut SV,
-    ) -> *mut SV;
+        replaced: *mut *mut SV,
+    ) -> c_int;
     pub fn perl_shim_hash_delete(
         perl: *mut PerlInterpreter,
         hash: *mut SV,
         key: *const c_char,
         length: i32,
-    ) -> *mut SV;
+        value: *mut *mut SV,
+    ) -> c_int;
     pub fn perl_shim_hash_exists(
         perl: *mut PerlInterpreter,
         hash: *mut SV,
         key: *const c_char,
         length: i32,
+        exists: *mut c_int,
     ) -> c_int;
-    pub fn perl_shim_hash_count(perl: *mut PerlInterpreter, hash: *mut SV) -> usize;
+    pub fn perl_shim_hash_count(
+        perl: *mut PerlInterpreter,
+        hash: *mut SV,
+        count: *mut usize,
+    ) -> c_int;
     pub fn perl_shim_hash_reserve(perl: *mut PerlInterpreter, hash: *mut SV, keys: usize);
     pub fn perl_shim_array_fetch(
         perl: *mut PerlInterpreter,
         array: *mut SV,
         index: usize,
-    ) -> *mut SV;
-    pub fn perl_shim_array_push(perl: *mut PerlInterpreter, array: *mut SV, value: *mut SV);
-    pub fn perl_shim_array_count(perl: *mut PerlInterpreter, array: *mut SV) -> usize;
+        value: *mut *mut SV,
+    ) -> c_int;
+    pub fn perl_shim_array_push(
+        perl: *mut PerlInterpreter,
+        array: *mut SV,
+        value: *mut SV,
+    ) -> c_int;
+    pub fn perl_shim_array_count(
+        perl: *mut PerlInterpreter,
+        array: *mut SV,
+        count: *mut usize,
+    ) -> c_int;
 
     pub fn perl_shim_attach(perl: *mut PerlInterpreter, sv: *mut SV, attachment: *mut Box)
     -> c_int;

@@ -1,5 +1,6 @@
 //! Arrays.
 
+use std::ptr::null_mut;
 use std::rc::Rc;
 
 use perl_sys::{self as sys, Operation, Work};
@@ -22,39 +23,41 @@ impl Array {
 
     /// Adds a value at the end.
     pub fn push(&self, value: Scalar) -> Result<()> {
-        if !self.is_plain() {
-            return self
-                .value
-                .operate(
-                    Operation::ArrayPush,
-                    Work {
-                        other: value.raw(),
-                        ..Work::default()
-                    },
-                )
-                .map(drop);
+        // SAFETY: an array, and a value that lives on.
+        if unsafe { sys::perl_shim_array_push(self.perl().raw(), self.value.raw(), value.raw()) }
+            != 0
+        {
+            // Our reference is the array's now.
+            let _ = value.into_raw();
+            return Ok(());
         }
-        // SAFETY: a plain array, which gets our reference to the value.
-        unsafe { sys::perl_shim_array_push(self.perl().raw(), self.value.raw(), value.into_raw()) };
-        Ok(())
+        self.value
+            .operate(
+                Operation::ArrayPush,
+                Work {
+                    other: value.raw(),
+                    ..Work::default()
+                },
+            )
+            .map(drop)
     }
 
     /// The value at an index from 0, if there is one. It is the variable in the array; of a tied one, a copy.
     pub fn get(&self, index: usize) -> Result<Option<Scalar>> {
         let perl = self.perl();
-        if self.is_plain() {
-            // SAFETY: a plain array, whose value is live when it is retained.
-            return Ok(unsafe {
-                Scalar::from_borrowed(
-                    perl,
-                    sys::perl_shim_array_fetch(perl.raw(), self.value.raw(), index),
-                )
-            });
+        let signed_index = signed(index)?;
+        let mut value = null_mut();
+        // SAFETY: an array.
+        if unsafe { sys::perl_shim_array_fetch(perl.raw(), self.value.raw(), index, &mut value) }
+            != 0
+        {
+            // SAFETY: a value that the array holds, or null.
+            return Ok(unsafe { Scalar::from_borrowed(perl, value) });
         }
         let work = self.value.operate(
             Operation::ArrayFetch,
             Work {
-                integer: signed(index)?,
+                integer: signed_index,
                 ..Work::default()
             },
         )?;
@@ -74,9 +77,8 @@ impl Array {
 
     /// How many values there are.
     pub fn len(&self) -> Result<usize> {
-        if self.is_plain() {
-            // SAFETY: a plain array.
-            return Ok(unsafe { sys::perl_shim_array_count(self.perl().raw(), self.value.raw()) });
+        if let Some(count) = self.plain_len() {
+            return Ok(count);
         }
         let count = self
             .value
@@ -99,18 +101,17 @@ impl Array {
 
     /// All values; what was never stored is `undef`.
     pub fn values(&self) -> Result<Vec<Scalar>> {
-        if !self.is_plain() {
-            let work = self
-                .value
-                .operate(Operation::ArrayValues, Work::default())?;
-            // SAFETY: an owned plain array.
-            return Self::from_scalar(unsafe { Scalar::from_owned(self.perl(), work.result) })
-                .values();
-        }
         let perl = self.perl();
-        (0..self.len()?)
-            .map(|index| Ok(self.get(index)?.unwrap_or_else(|| Scalar::undef(perl))))
-            .collect()
+        if let Some(count) = self.plain_len() {
+            return (0..count)
+                .map(|index| Ok(self.get(index)?.unwrap_or_else(|| Scalar::undef(perl))))
+                .collect();
+        }
+        let work = self
+            .value
+            .operate(Operation::ArrayValues, Work::default())?;
+        // SAFETY: an owned plain array.
+        Self::from_scalar(unsafe { Scalar::from_owned(perl, work.result) }).values()
     }
 
     /// A new reference to it.
@@ -149,10 +150,13 @@ impl Array {
         self.value.into_raw()
     }
 
-    /// Neither tied nor constant.
-    fn is_plain(&self) -> bool {
-        // SAFETY: a live value.
-        unsafe { sys::perl_shim_is_plain_container(self.value.raw()) != 0 }
+    /// How many values there are, if the array is neither tied nor constant.
+    fn plain_len(&self) -> Option<usize> {
+        let mut count = 0;
+        // SAFETY: an array.
+        let is_done =
+            unsafe { sys::perl_shim_array_count(self.perl().raw(), self.value.raw(), &mut count) };
+        (is_done != 0).then_some(count)
     }
 }
 

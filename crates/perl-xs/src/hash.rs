@@ -1,6 +1,7 @@
 //! Hashes.
 
-use std::os::raw::c_char;
+use std::ffi::c_char;
+use std::ptr::null_mut;
 use std::rc::Rc;
 
 use perl_sys::{self as sys, Operation, Work};
@@ -76,45 +77,54 @@ impl Hash {
     pub fn remove(&self, key: impl AsRef<[u8]>) -> Result<Option<Scalar>> {
         let key = key.as_ref();
         let perl = self.perl();
-        if self.is_plain() {
-            let (pointer, length) = plain_key(key, false)?;
-            // SAFETY: a plain hash; the result is owned, or null.
-            return Ok(unsafe {
-                let value =
-                    sys::perl_shim_hash_delete(perl.raw(), self.value.raw(), pointer, length);
-                Scalar::from_owned_or_null(perl, value)
-            });
+        let (pointer, length) = plain_key(key, false)?;
+        let mut value = null_mut();
+        // SAFETY: a hash, and a slice's pointer and length.
+        let is_done = unsafe {
+            sys::perl_shim_hash_delete(perl.raw(), self.value.raw(), pointer, length, &mut value)
+        };
+        if is_done == 0 {
+            value = self
+                .value
+                .operate(Operation::HashDelete, key_work(key, false))?
+                .result;
         }
-        let work = self
-            .value
-            .operate(Operation::HashDelete, key_work(key, false))?;
-        // SAFETY: owned, or null.
-        Ok(unsafe { Scalar::from_owned_or_null(perl, work.result) })
+        // SAFETY: owned, or null, either way.
+        Ok(unsafe { Scalar::from_owned_or_null(perl, value) })
     }
 
     /// Whether the key exists.
     pub fn contains_key(&self, key: impl AsRef<[u8]>) -> Result<bool> {
         let key = key.as_ref();
-        if self.is_plain() {
-            let (pointer, length) = plain_key(key, false)?;
-            // SAFETY: a plain hash.
-            let exists = unsafe {
-                sys::perl_shim_hash_exists(self.perl().raw(), self.value.raw(), pointer, length)
-            };
-            return Ok(exists != 0);
+        let (pointer, length) = plain_key(key, false)?;
+        let mut exists = 0;
+        // SAFETY: a hash, and a slice's pointer and length.
+        let is_done = unsafe {
+            sys::perl_shim_hash_exists(
+                self.perl().raw(),
+                self.value.raw(),
+                pointer,
+                length,
+                &mut exists,
+            )
+        };
+        if is_done == 0 {
+            exists = self
+                .value
+                .operate(Operation::HashExists, key_work(key, false))?
+                .flag;
         }
-        Ok(self
-            .value
-            .operate(Operation::HashExists, key_work(key, false))?
-            .flag
-            != 0)
+        Ok(exists != 0)
     }
 
     /// How many keys there are. A tied hash is counted key by key.
     pub fn len(&self) -> Result<usize> {
-        if self.is_plain() {
-            // SAFETY: a plain hash.
-            return Ok(unsafe { sys::perl_shim_hash_count(self.perl().raw(), self.value.raw()) });
+        let mut count = 0;
+        // SAFETY: a hash.
+        if unsafe { sys::perl_shim_hash_count(self.perl().raw(), self.value.raw(), &mut count) }
+            != 0
+        {
+            return Ok(count);
         }
         let count = self
             .value
@@ -157,10 +167,8 @@ impl Hash {
 
     /// Makes room for that many keys: worth it before storing more than eight (perlapi: `hv_ksplit`).
     pub fn reserve(&self, keys: usize) {
-        if self.is_plain() {
-            // SAFETY: a plain hash.
-            unsafe { sys::perl_shim_hash_reserve(self.perl().raw(), self.value.raw(), keys) }
-        }
+        // SAFETY: a hash.
+        unsafe { sys::perl_shim_hash_reserve(self.perl().raw(), self.value.raw(), keys) }
     }
 
     /// Makes it an object of that class.
@@ -210,14 +218,15 @@ impl Hash {
 
     fn fetch(&self, key: &[u8], is_utf8: bool) -> Result<Option<Scalar>> {
         let perl = self.perl();
-        if self.is_plain() {
-            let (pointer, length) = plain_key(key, is_utf8)?;
-            // SAFETY: a plain hash, whose value is live when it is retained.
-            return Ok(unsafe {
-                let value =
-                    sys::perl_shim_hash_fetch(perl.raw(), self.value.raw(), pointer, length);
-                Scalar::from_borrowed(perl, value)
-            });
+        let (pointer, length) = plain_key(key, is_utf8)?;
+        let mut value = null_mut();
+        // SAFETY: a hash, and a slice's pointer and length.
+        let is_done = unsafe {
+            sys::perl_shim_hash_fetch(perl.raw(), self.value.raw(), pointer, length, &mut value)
+        };
+        if is_done != 0 {
+            // SAFETY: a value that the hash holds, or null.
+            return Ok(unsafe { Scalar::from_borrowed(perl, value) });
         }
         let work = self
             .value
@@ -228,25 +237,30 @@ impl Hash {
 
     fn store(&self, key: &[u8], is_utf8: bool, value: Scalar) -> Result<()> {
         let perl = self.perl();
-        if !self.is_plain() {
+        let (pointer, length) = plain_key(key, is_utf8)?;
+        let mut replaced = null_mut();
+        // SAFETY: a hash, and a slice's pointer and length.
+        let is_done = unsafe {
+            sys::perl_shim_hash_store(
+                perl.raw(),
+                self.value.raw(),
+                pointer,
+                length,
+                value.raw(),
+                &mut replaced,
+            )
+        };
+        if is_done == 0 {
             let work = Work {
                 other: value.raw(),
                 ..key_work(key, is_utf8)
             };
             return self.value.operate(Operation::HashStore, work).map(drop);
         }
-        let (pointer, length) = plain_key(key, is_utf8)?;
-        // SAFETY: a plain hash, which gets our reference to the value; the replaced one is then ours to drop.
-        drop(unsafe {
-            let replaced = sys::perl_shim_hash_store(
-                perl.raw(),
-                self.value.raw(),
-                pointer,
-                length,
-                value.into_raw(),
-            );
-            Scalar::from_owned_or_null(perl, replaced)
-        });
+        // Our reference is the hash's now.
+        let _ = value.into_raw();
+        // SAFETY: owned, or null; the hash has given it up.
+        drop(unsafe { Scalar::from_owned_or_null(perl, replaced) });
         Ok(())
     }
 
@@ -259,12 +273,6 @@ impl Hash {
                 sys::perl_shim_is_perl_utf8(self.perl().raw(), bytes.as_ptr().cast(), bytes.len())
                     != 0
             }
-    }
-
-    /// Neither tied nor restricted.
-    fn is_plain(&self) -> bool {
-        // SAFETY: a live value.
-        unsafe { sys::perl_shim_is_plain_container(self.value.raw()) != 0 }
     }
 }
 

@@ -8,8 +8,8 @@ use Test::More;
 
 use Example;
 
-# All values that the interpreter has, by a walk of perl's own.
-eval { require Test::LeakTrace; 1 } or plan skip_all => 'needs Test::LeakTrace';
+# Values are counted where this module is installed, memory where the system tells of it.
+my $counts_values = eval { require Test::LeakTrace; 1 };
 
 my $object = Example::Counter->new;
 my %hash   = (key => 'value', '☃' => 2);
@@ -41,13 +41,13 @@ my %works = (
     'refused'       => sub { eval { Example::Probe::assign(${ \1 }, 2) }; eval { Example::Probe::unread('x', 'x') } },
 );
 
-# Memory in pages, where the system tells; values are counted by Test::LeakTrace.
+# Memory in pages.
 sub pages { open my $file, '<', '/proc/self/statm' or return 0; return (split ' ', readline $file)[1] }
 
 for my $name (sort keys %works) {
     my $work = $works{$name};
     $work->() for 1 .. 200;
-    cmp_ok Test::LeakTrace::leaked_count(sub { $work->() for 1 .. 10 }), '<', 10, "$name: values";
+    cmp_ok Test::LeakTrace::leaked_count(sub { $work->() for 1 .. 10 }), '<', 10, "$name: values" if $counts_values;
     my $before = pages();
     $work->() for 1 .. 10_000;
     cmp_ok pages() - $before, '<', 64, "$name: memory";
