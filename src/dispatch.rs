@@ -209,10 +209,10 @@ fn failed(server: &Server, id: RequestId) -> Result<()> {
         server.with_engine(|engine| engine.acknowledge(id));
         return Ok(());
     };
-    call_hook(&request, "on_error", &[])?;
+    let called = call_hook(&request, "on_error", &[]);
     server.with_engine(|engine| engine.acknowledge(id));
     server.forget(id);
-    Ok(())
+    called
 }
 
 fn disconnected(server: &Server, perl: Perl, id: RequestId) -> Result<()> {
