@@ -169,6 +169,21 @@ int perl_shim_exit_is_pending(void *perl)
     return pending.jump != 0;
 }
 
+/* ---- What may stand where Perl has a scalar ---- */
+
+static const char not_a_scalar[] = "A hash, array or sub where a scalar is wanted: take a reference to it";
+
+static bool is_scalar(SV *sv)
+{
+    return SvTYPE(sv) <= SVt_PVLV;
+}
+
+static void check_scalar(SV *sv)
+{
+    if (!is_scalar(sv))
+        Perl_croak_nocontext("%s", not_a_scalar);
+}
+
 /* ---- The guard ---- */
 
 /* False exceptions are exceptions too, and an object's `bool` must not be asked. */
@@ -287,6 +302,14 @@ static int guarded(pTHX_ struct perl_shim_call *call)
 int perl_shim_call(void *perl, struct perl_shim_call *call)
 {
     dSHIM;
+    size_t i;
+
+    for (i = 0; i < call->count; i++) {
+        if (!is_scalar(call->arguments[i])) {
+            call->error = newSVpv(not_a_scalar, 0);
+            return STATUS_DIED;
+        }
+    }
     return guarded(aTHX_ call);
 }
 
@@ -704,10 +727,15 @@ XS(perl_shim_operation)
 {
     dXSARGS;
     struct operation *const operation = INT2PTR(struct operation *, SvIVX(ST(0)));
+    struct perl_shim_work *const work = operation->work;
 
     PERL_UNUSED_VAR(cv);
     PERL_UNUSED_VAR(items);
-    operations[operation->number](aTHX_ operation->work);
+    if (work->other)
+        check_scalar(work->other);
+    if (operation->number >= OPERATION_FETCH && operation->number <= OPERATION_DERIVED_FROM)
+        check_scalar(work->sv);
+    operations[operation->number](aTHX_ work);
     XSRETURN_EMPTY;
 }
 
@@ -871,6 +899,9 @@ uint32_t perl_shim_state(SV *sv)
 {
     uint32_t state = 0;
 
+    /* Other kinds of value use these flags for other things. */
+    if (!is_scalar(sv))
+        return 0;
     if (SvGMAGICAL(sv))
         state |= STATE_MAGICAL;
     if (SvOK(sv) || isGV_with_GP(sv))
@@ -916,14 +947,14 @@ double perl_shim_number(SV *sv)
 int perl_shim_is_true(void *perl, SV *sv)
 {
     dSHIM;
-    return SvTRUE_nomg(sv) ? 1 : 0;
+    return is_scalar(sv) && SvTRUE_nomg(sv) ? 1 : 0;
 }
 
 /* For a value without magic and overloading. */
 int perl_shim_looks_like_number(void *perl, SV *sv)
 {
     dSHIM;
-    return looks_like_number(sv) ? 1 : 0;
+    return is_scalar(sv) && looks_like_number(sv) ? 1 : 0;
 }
 
 /* What a reference refers to, if it is of that kind; not owned. */
@@ -971,8 +1002,8 @@ static bool is_plain(SV *container)
     return TRUE;
 }
 
-/* The functions of this section say 0, and do nothing, when the container is not plain. The length of
- * a key is negative for one in UTF-8. */
+/* The functions of this section say 0, and do nothing, when the container is not plain, or what is to be
+ * stored no scalar. The length of a key is negative for one in UTF-8. */
 
 /* *value: not owned, or NULL */
 int perl_shim_hash_fetch(void *perl, SV *hash, const char *key, int32_t length, SV **value)
@@ -995,7 +1026,7 @@ int perl_shim_hash_store(void *perl, SV *hash, const char *key, int32_t length, 
     dSHIM;
     SV **slot;
 
-    if (!is_plain(hash))
+    if (!is_plain(hash) || !is_scalar(value))
         return 0;
     *replaced = NULL;
 #ifdef HV_FETCH_EMPTY_HE
@@ -1077,7 +1108,7 @@ int perl_shim_array_fetch(void *perl, SV *array, size_t index, SV **value)
 int perl_shim_array_push(void *perl, SV *array, SV *value)
 {
     dSHIM;
-    if (!is_plain(array))
+    if (!is_plain(array) || !is_scalar(value))
         return 0;
     av_push((AV *)array, value);
     return 1;
@@ -1099,8 +1130,10 @@ static void croak_or_leave(pTHX_ int status, SV *error)
     if (status == STATUS_DIED)
         sv_2mortal(error);
     perl_shim_leave(SHIM_PERL);
-    if (status == STATUS_DIED)
-        croak_sv(error);
+    if (status != STATUS_DIED)
+        return;
+    check_scalar(error);
+    croak_sv(error);
 }
 
 XS(perl_shim_xsub)
@@ -1121,6 +1154,7 @@ XS(perl_shim_xsub)
     SPAGAIN;
     SP = PL_stack_base + ax - 1;
     if (outcome.value) {
+        check_scalar(outcome.value);
         EXTEND(SP, 1);
         ST(0) = outcome.value;
         XSRETURN(1);

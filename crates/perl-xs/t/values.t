@@ -129,6 +129,18 @@ subtest 'references and classes' => sub {
     ok !Example::Probe::same($object, my $other = $object), 'not the same';
 };
 
+subtest 'a hash, array or sub is not a scalar' => sub {
+    no strict 'refs';
+    for my $container ({ key => 1 }, [1], sub ($;$) { 1 }) {
+        for my $use (qw(referent assign_referent insert_referent push_referent die_referent call_with_referent)) {
+            is eval { &{"Example::Probe::$use"}($container, sub { fail 'called' }); 1 }, undef, "$use of $container";
+            like $@, qr/^A hash, array or sub where a scalar is wanted/, 'message';
+        }
+        is Example::Probe::referent_text($container), '', 'read as one it is empty';
+    }
+    is Example::Probe::referent(\'scalar'), 'scalar', 'a scalar is';
+};
+
 subtest 'methods' => sub {
     { package Class; sub new { my ($class, @values) = @_; return bless [@values], $class } sub at { $_[0][$_[1]] } }
     my $object = Example::Probe::call_method('Class', 'new', 5, 6);

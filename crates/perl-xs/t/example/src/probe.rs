@@ -69,6 +69,43 @@ const FUNCTIONS: &[(&str, Function)] = &[
         Ok(Scalar::from_perl_utf8(a.perl(), &first(a)?.bytes()?).into())
     }),
     ("numbers", numbers),
+    ("referent", |a| Ok(first(a)?.referent().into())),
+    ("referent_text", |a| {
+        Ok(first(a)?
+            .referent()
+            .map(|value| value.text())
+            .transpose()?
+            .map(|t| text(a, &t))
+            .into())
+    }),
+    ("assign_referent", |a| {
+        first(a)?
+            .referent()
+            .map_or(Ok(()), |value| value.assign(&first(a)?))
+            .map(Returned::from)
+    }),
+    ("insert_referent", |a| {
+        let value = first(a)?.referent().unwrap_or(first(a)?);
+        Hash::new(a.perl()).insert("key", value.clone())?;
+        Ok(().into())
+    }),
+    ("push_referent", |a| {
+        Array::new(a.perl()).push(first(a)?.referent().unwrap_or(first(a)?))?;
+        Ok(().into())
+    }),
+    ("die_referent", |a| {
+        Err(first(a)?
+            .referent()
+            .map_or(Error::croak("none"), Error::Die))
+    }),
+    ("call_with_referent", |a| {
+        let code = a
+            .required(1, "code")?
+            .as_code()
+            .ok_or_else(|| Error::croak("Not a CODE reference"))?;
+        code.call(&[first(a)?.referent().unwrap_or(first(a)?)])?;
+        Ok(().into())
+    }),
     ("context", context),
     ("list", |a| Ok(a.iter().cloned().collect::<Vec<_>>().into())),
     // Hashes and arrays.
