@@ -205,14 +205,13 @@ fn call_main(perl: Perl, listener: &Hash, object: &Hash) -> Result<()> {
 }
 
 fn failed(server: &Server, id: RequestId) -> Result<()> {
-    let Some(request) = server.request(id) else {
-        server.with_engine(|engine| engine.acknowledge(id));
-        return Ok(());
-    };
-    let called = call_hook(&request, "on_error", &[]);
-    server.with_engine(|engine| engine.acknowledge(id));
+    let request = server.request(id);
     server.forget(id);
-    called
+    if let Some(request) = &request {
+        call_hook(request, "on_error", &[])?;
+    }
+    server.with_engine(|engine| engine.acknowledge(id));
+    Ok(())
 }
 
 fn disconnected(server: &Server, perl: Perl, id: RequestId) -> Result<()> {

@@ -1,10 +1,12 @@
 //! `listen`, and `HTTP::Server::EV::PortListener`.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::rc::Rc;
 
 use engine::{ListenAddress, ListenSocket, ListenerId};
-use perl_xs::{Arguments, Error, Hash, Package, Perl, Result, Returned, Scalar, handle};
+use perl_xs::handle::{self, Mode};
+use perl_xs::{Arguments, Error, Hash, Package, Perl, Result, Returned, Scalar};
 
 use crate::options::Options;
 use crate::server::Server;
@@ -42,8 +44,11 @@ pub fn listen(arguments: &Arguments<'_>) -> Result<Returned> {
     let options = Options {
         listener: &listener,
         server: instance.as_ref(),
+    };
+    if let Some(plus_as_space) = options.get("plus_as_space")? {
+        listener.insert("plus_as_space", plus_as_space.copy()?)?;
     }
-    .read()?;
+    let options = options.read()?;
     let socket = socket(&what, &listener)?;
 
     let callback = given(arguments, 2)?.ok_or_else(|| Error::croak("No callback!"))?;
@@ -52,7 +57,7 @@ pub fn listen(arguments: &Arguments<'_>) -> Result<Returned> {
             "listen takes a code reference as its callback",
         ));
     }
-    listener.insert("port", what.copy()?)?;
+    describe(perl, &listener, &what, &socket)?;
     listener.insert("cb", callback.copy()?)?;
     listener.insert("stopped", Scalar::from_integer(perl, 0))?;
 
@@ -71,6 +76,22 @@ pub fn listen(arguments: &Arguments<'_>) -> Result<Returned> {
     server.add_listener(id, listener.clone());
     listeners.insert(&key, listener.reference())?;
     Ok(listener.reference().into())
+}
+
+/// The keys `port`, which tells the number even if the system chose it, and
+/// `socket`, a handle of the listening socket.
+fn describe(perl: Perl, listener: &Hash, what: &Scalar, socket: &ListenSocket) -> Result<()> {
+    let port = match socket.address().port() {
+        Some(port) => Scalar::from_integer(perl, port.into()),
+        None => what.copy()?,
+    };
+    listener.insert("port", port)?;
+    if truth(listener.get("socket")?)?.is_none() {
+        let descriptor = socket.as_fd().try_clone_to_owned()?;
+        let handle = handle::open(perl, descriptor, Mode::ReadWrite, Some("IO::Handle"))?;
+        listener.insert("socket", handle)?;
+    }
+    Ok(())
 }
 
 /// `$listener->start`: connections are accepted again.
@@ -107,7 +128,12 @@ fn this(arguments: &Arguments<'_>) -> Result<(Rc<Server>, Hash, ListenerId)> {
 
 /// The argument, if it is true.
 fn given(arguments: &Arguments<'_>, index: usize) -> Result<Option<Scalar>> {
-    match arguments.get(index) {
+    truth(arguments.get(index))
+}
+
+/// The value, if it is true.
+fn truth(value: Option<Scalar>) -> Result<Option<Scalar>> {
+    match value {
         Some(value) if value.is_true()? => Ok(Some(value)),
         _ => Ok(None),
     }
@@ -116,10 +142,7 @@ fn given(arguments: &Arguments<'_>, index: usize) -> Result<Option<Scalar>> {
 /// Binds the address, or takes over the socket the application brought: as the
 /// first argument, as `{ fd => N }` there, or as the option `socket`.
 fn socket(what: &Scalar, listener: &Hash) -> Result<ListenSocket> {
-    let brought = match listener.get("socket")? {
-        Some(socket) if socket.is_true()? => Some(socket),
-        _ => None,
-    };
+    let brought = truth(listener.get("socket")?)?;
     let descriptor = match (&brought, what.as_hash()) {
         (Some(socket), _) => Some(socket.descriptor().ok_or_else(|| {
             Error::croak("HTTP::Server::EV: socket takes a listening socket handle")

@@ -15,7 +15,7 @@ const CALLBACKS: [&str; 6] = [
 ];
 
 /// Where options are looked up: the listener's own, then the server's, which are
-/// the defaults for all listeners.
+/// the defaults for all listeners. Callbacks are the listener's alone.
 pub struct Options<'a> {
     pub listener: &'a Hash,
     pub server: Option<&'a Hash>,
@@ -37,7 +37,7 @@ impl Options<'_> {
             write_timeout: self.seconds("write_timeout", default.write_timeout)?,
             body_methods: self.methods(default.body_methods)?,
             error_responses: self.flag("error_responses")?,
-            report_file_data: self.is_given("on_file_write")?,
+            report_file_data: defined(self.listener, "on_file_write")?.is_some(),
             max_connections: self.number("max_connections", default.max_connections)?,
         })
     }
@@ -64,10 +64,11 @@ impl Options<'_> {
 
     fn check_callbacks(&self) -> Result<()> {
         for name in CALLBACKS {
-            if let Some(value) = self.get(name)? {
-                if value.as_code().is_none() {
+            match defined(self.listener, name)? {
+                Some(value) if value.as_code().is_none() => {
                     return Err(takes(name, "a code reference"));
                 }
+                _ => {}
             }
         }
         Ok(())
@@ -75,9 +76,9 @@ impl Options<'_> {
 
     /// `timeout` has rules of its own: what is no number means none.
     fn idle_timeout(&self, default: Option<Duration>) -> Result<Option<Duration>> {
-        match self.listener.get("timeout")? {
-            Some(value) if value.is_defined()? => Ok(duration(value.number()?)),
-            _ => Ok(default),
+        match self.get("timeout")? {
+            Some(value) => Ok(duration(value.number()?)),
+            None => Ok(default),
         }
     }
 
@@ -117,20 +118,20 @@ impl Options<'_> {
         list.values()?.iter().map(Scalar::bytes).collect()
     }
 
-    fn is_given(&self, name: &str) -> Result<bool> {
-        Ok(self.get(name)?.is_some())
-    }
-
-    /// The value, unless it is undefined in both places.
-    fn get(&self, name: &str) -> Result<Option<Scalar>> {
-        for options in [Some(self.listener), self.server].into_iter().flatten() {
-            if let Some(value) = options.get(name)? {
-                if value.is_defined()? {
-                    return Ok(Some(value));
-                }
-            }
+    /// The value that counts, unless it is undefined in both places.
+    pub fn get(&self, name: &str) -> Result<Option<Scalar>> {
+        let own = defined(self.listener, name)?;
+        match (own, self.server) {
+            (None, Some(server)) => defined(server, name),
+            (own, _) => Ok(own),
         }
-        Ok(None)
+    }
+}
+
+fn defined(options: &Hash, name: &str) -> Result<Option<Scalar>> {
+    match options.get(name)? {
+        Some(value) if value.is_defined()? => Ok(Some(value)),
+        _ => Ok(None),
     }
 }
 

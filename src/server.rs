@@ -1,7 +1,7 @@
 //! What this thread serves: the engine, its place in EV's loop, and which Perl
 //! objects belong to which request.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::ffi::OsStr;
 use std::io;
@@ -27,7 +27,7 @@ thread_local! {
 /// The engine and the Perl objects it is known by.
 pub struct Server {
     engine: RefCell<Engine>,
-    driver: OnceCell<Driver>,
+    driver: RefCell<Option<Driver>>,
     fork_generation: Cell<u32>,
     /// What the loop was told in `prepare`, until it calls back.
     told: Cell<Option<Sleep>>,
@@ -70,7 +70,7 @@ impl Server {
         let descriptor = engine.as_raw_fd();
         let server = Rc::new(Server {
             engine: RefCell::new(engine),
-            driver: OnceCell::new(),
+            driver: RefCell::default(),
             fork_generation: Cell::new(perl_ev::fork_generation()),
             told: Cell::new(None),
             listeners: RefCell::default(),
@@ -83,9 +83,7 @@ impl Server {
             temporary_directory_variable: perl.scalar_variable("HTTP::Server::EV::tmp_path"),
         });
         let driver = Driver::start(perl, descriptor, server.clone())?;
-        if server.driver.set(driver).is_err() {
-            return Err(Error::croak("the server was started twice"));
-        }
+        server.driver.replace(Some(driver));
         SERVER.set(Some(server.clone()));
         perl.at_exit(|_| Server::shut_down());
         Ok(server)
@@ -220,8 +218,9 @@ impl Server {
             return;
         }
         let rebuilt = self.engine.borrow_mut().after_fork();
-        if let (Ok(()), Some(driver)) = (rebuilt, self.driver.get()) {
-            driver.watch(self.engine.borrow().as_raw_fd());
+        match (&rebuilt, &*self.driver.borrow()) {
+            (Ok(()), Some(driver)) => driver.watch(self.engine.borrow().as_raw_fd()),
+            _ => {}
         }
         let inherited = (
             self.requests.take(),
@@ -229,13 +228,26 @@ impl Server {
             self.works.take(),
         );
         drop(inherited);
+        if let Err(error) = rebuilt {
+            self.retire(&error);
+        }
+    }
+
+    /// Without a poll of its own the child must leave the parent's alone.
+    fn retire(&self, error: &io::Error) {
+        drop(self.driver.take());
+        let perl = self.temporary_directory_variable.perl();
+        let message = format!("{}\n", cannot("serve after fork", error));
+        // A handler of `$SIG{__WARN__}` may die; there is nobody left to tell.
+        let _ = perl.warn(message.as_bytes());
     }
 
     /// Has the loop go round again if it must not sleep, or end, as it was told:
     /// a Coro thread may print after `prepare`, and the last callback of a loop
     /// that is about to end may listen.
     fn wake_loop(&self) {
-        let (Some(told), Some(driver)) = (self.told.get(), self.driver.get()) else {
+        let driver = self.driver.borrow();
+        let (Some(told), Some(driver)) = (self.told.get(), &*driver) else {
             return;
         };
         let sleep = self.sleep();

@@ -6,7 +6,7 @@ package HTTP::Server::EV;
 use strict;
 use warnings;
 
-use Carp qw(croak);
+use Carp ();
 use EV   ();
 use XSLoader;
 
@@ -31,7 +31,7 @@ sub CLONE_SKIP { return 1 }
 sub new {
     my ( $class, $options ) = @_;
     return $instance if $instance;
-    croak 'HTTP::Server::EV->new takes a hash reference of options'
+    Carp::croak 'HTTP::Server::EV->new takes a hash reference of options'
       if defined $options && ref $options ne 'HASH';
 
     my $self = bless $options || {}, $class;
@@ -48,7 +48,7 @@ sub cleanup {
     my ($self) = @_;
     my $directory = $self->{tmp_path};
     opendir my $handle, $directory or return;
-    my @files = grep { -f } map {"$directory/$_"} readdir $handle;
+    my @files = grep { -f } map { "$directory/$_" } readdir $handle;
     closedir $handle;
     return unlink @files;
 }
@@ -62,7 +62,7 @@ sub DESTROY {
 sub _make_directory {
     my ($directory) = @_;
     return if -d $directory || mkdir $directory;
-    croak "Can`t create dir for tmp files! $directory: $!";
+    Carp::croak "Can`t create dir for tmp files! $directory: $!";
 }
 
 # An application may have chosen a backend before it made the server.

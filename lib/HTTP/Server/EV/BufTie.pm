@@ -7,7 +7,7 @@ package HTTP::Server::EV::BufTie;
 use strict;
 use warnings;
 
-use Carp         qw(croak);
+use Carp         ();
 use Scalar::Util qw(refaddr);
 
 our $VERSION = '1.000';
@@ -31,7 +31,7 @@ sub EOF { return 1 }
 sub FILENO {
     my ($self) = @_;
     my $buffer = $storage{ _thread() };
-    return $buffer->FILENO             if $buffer;
+    return $buffer->FILENO          if $buffer;
     return fileno $self->{original} if $self->{original};
     return;
 }
@@ -39,7 +39,7 @@ sub FILENO {
 sub PRINT {
     my ( $self, @list ) = @_;
     my $buffer = $storage{ _thread() };
-    return $buffer->PRINT(@list)              if $buffer;
+    return $buffer->PRINT(@list)             if $buffer;
     return print { $self->{original} } @list if $self->{original};
     return;
 }
@@ -55,18 +55,17 @@ sub WRITE {
     my ( $self, @list ) = @_;
     my $buffer = $storage{ _thread() };
     return $buffer->WRITE(@list) if $buffer;
-    return if !$self->{original};
+    return                       if !$self->{original};
     my ( $data, $length, $offset ) = @list;
-    return syswrite $self->{original}, $data, $length // length $data,
-      $offset // 0;
+    return syswrite $self->{original}, $data, $length // length $data, $offset // 0;
 }
 
-sub GETC { croak q{HTTP::Server::EV::BufTie doesn't support a GETC method} }
+sub GETC { Carp::croak q{HTTP::Server::EV::BufTie doesn't support a GETC method} }
 
-sub READ { croak q{HTTP::Server::EV::BufTie doesn't support a READ method} }
+sub READ { Carp::croak q{HTTP::Server::EV::BufTie doesn't support a READ method} }
 
 sub READLINE {
-    croak q{HTTP::Server::EV::BufTie doesn't support a READLINE method};
+    Carp::croak q{HTTP::Server::EV::BufTie doesn't support a READLINE method};
 }
 
 # Ties the handle, unless it is ours already, and routes what this thread

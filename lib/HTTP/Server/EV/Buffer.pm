@@ -7,7 +7,7 @@ package HTTP::Server::EV::Buffer;
 use strict;
 use warnings;
 
-use Carp qw(croak);
+use Carp ();
 
 our $VERSION = '1.000';
 
@@ -57,12 +57,12 @@ sub WRITE {
     return $self->print($piece) ? length $piece : undef;
 }
 
-sub GETC { croak q{HTTP::Server::EV::Buffer doesn't support a GETC method} }
+sub GETC { Carp::croak q{HTTP::Server::EV::Buffer doesn't support a GETC method} }
 
-sub READ { croak q{HTTP::Server::EV::Buffer doesn't support a READ method} }
+sub READ { Carp::croak q{HTTP::Server::EV::Buffer doesn't support a READ method} }
 
 sub READLINE {
-    croak q{HTTP::Server::EV::Buffer doesn't support a READLINE method};
+    Carp::croak q{HTTP::Server::EV::Buffer doesn't support a READLINE method};
 }
 
 1;

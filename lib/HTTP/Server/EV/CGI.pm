@@ -6,10 +6,10 @@ package HTTP::Server::EV::CGI;
 use strict;
 use warnings;
 
-use Carp qw(croak);
+use Carp       ();
 use EV         ();
 use IO::Handle ();
-use Symbol qw(gensym);
+use Symbol     ();
 
 our $VERSION = '1.000';
 
@@ -20,7 +20,7 @@ sub CLONE_SKIP { return 1 }
 
 sub attach {
     my ( $self, $handle ) = @_;
-    my $buffer = $self->{buffer} or croak 'Can`t attach closed socket!';
+    my $buffer = _open_buffer( $self, 'attach' );
     push @{ $self->{stdout_guard} ||= [] },
       HTTP::Server::EV::BufTie->_attach( $handle, $buffer );
     return;
@@ -28,11 +28,10 @@ sub attach {
 
 sub buffer {
     my ($self) = @_;
-    my $buffer = $self->{buffer}
-      or croak 'Can`t get buffered handle from closed socket!';
+    my $buffer = _open_buffer( $self, 'get buffered handle from' );
     return $self->{buf_fh} if $self->{buf_fh};
 
-    my $handle = gensym;
+    my $handle = Symbol::gensym();
     tie *{$handle}, $buffer;
     return $self->{buf_fh} = $handle;
 }
@@ -51,7 +50,7 @@ sub file {
 
 sub flush {
     my ( $self, @threshold ) = @_;
-    return $self->{buffer}->flush(@threshold);
+    return _open_buffer( $self, 'flush' )->flush(@threshold);
 }
 
 sub flush_timer {
@@ -61,7 +60,7 @@ sub flush_timer {
 
 sub flush_wait {
     my ( $self, @callback ) = @_;
-    return $self->{buffer}->flush_wait(@callback);
+    return _open_buffer( $self, 'flush' )->flush_wait(@callback);
 }
 
 sub get {
@@ -92,6 +91,11 @@ sub post {
 sub start_timer {
     my ($self) = @_;
     return $self->{timer} = EV::now;
+}
+
+sub _open_buffer {
+    my ( $self, $action ) = @_;
+    return $self->{buffer} || Carp::croak("Can`t $action closed socket!");
 }
 
 1;

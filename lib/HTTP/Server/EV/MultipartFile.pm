@@ -25,7 +25,7 @@ sub _finish_save {
           . " - $error \n";
         return 0;
     }
-    $file->{path} = $destination if !$file->{moved};
+    $file->{path}  = $destination if !$file->{moved};
     $file->{moved} = 1;
     return 1;
 }

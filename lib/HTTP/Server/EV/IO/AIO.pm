@@ -6,7 +6,7 @@ package HTTP::Server::EV::IO::AIO;
 use strict;
 use warnings;
 
-use Carp qw(croak);
+use Carp ();
 
 require HTTP::Server::EV::MultipartFile;
 
@@ -23,12 +23,12 @@ sub close {
 sub fh {
     my ( $file, $callback ) = @_;
     if ( !$callback && !_can_park($file) ) {
-        croak 'HTTP::Server::EV::IO::AIO->fh used without a callback. Use '
+        Carp::croak 'HTTP::Server::EV::IO::AIO->fh used without a callback. Use '
           . 'Coro and enable threading for listener if you want blocking interface';
     }
     my $is_open = $file->{fh};
     my $handle  = $file->{fh} ||= $file->_open;
-    return $handle                  if !$callback;
+    return $handle              if !$callback;
     return $callback->($handle) if $is_open;
     HTTP::Server::EV::_defer( $callback, $handle );
     return;
@@ -36,14 +36,15 @@ sub fh {
 
 sub save {
     my ( $file, $destination, $callback ) = @_;
+    Carp::croak('save takes the path of the file to be made')
+      if !defined $destination || !length $destination;
     delete $file->{fh};
     my $rouse = !$callback && _can_park($file) ? Coro::rouse_cb() : undef;
     $callback ||= $rouse;
     $file->_persist_later(
         $destination,
         sub {
-            my $saved =
-              $file->_finish_save( __PACKAGE__, $destination, @_ );
+            my $saved = $file->_finish_save( __PACKAGE__, $destination, @_ );
             $callback->($saved) if $callback;
         }
     );

@@ -5,6 +5,8 @@ package HTTP::Server::EV::IO::Blocking;
 use strict;
 use warnings;
 
+use Carp ();
+
 require HTTP::Server::EV::MultipartFile;
 
 our $VERSION = '1.000';
@@ -25,9 +27,11 @@ sub fh {
 
 sub save {
     my ( $file, $destination, $callback ) = @_;
+    Carp::croak('save takes the path of the file to be made')
+      if !defined $destination || !length $destination;
     delete $file->{fh};
-    my $saved = $file->_finish_save( __PACKAGE__, $destination,
-        $file->_persist($destination) );
+    my $saved =
+      $file->_finish_save( __PACKAGE__, $destination, $file->_persist($destination) );
     $callback->($saved) if $callback;
     return $saved;
 }
