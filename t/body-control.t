@@ -1,0 +1,233 @@
+#!/usr/bin/env perl
+# stop, start and drop in each callback of an upload, with both backends.
+
+use strict;
+use warnings;
+
+use Digest::SHA qw(sha256_hex);
+use FindBin;
+use Test::More;
+
+use lib "$FindBin::Bin/lib";
+use TestServer qw(backends report request_bytes upload_bytes);
+
+my @HOOKS = qw(on_multipart on_file_open on_file_write on_file_received);
+
+# Small enough for the buffers of the sockets: the client never has to wait.
+my $FILE   = join q{}, map { pack 'N', $_ * 2_654_435_761 % 2**32 } 1 .. 75_000;
+my $DIGEST = sha256_hex($FILE);
+my @PARTS  = (
+    { name => 'before', content => 'text' },
+    { name => 'file',   content => $FILE, file_name => 'a.bin' },
+    { name => 'after',  content => 'more' },
+);
+
+# In the child: a request that a callback has kept, and whether one was ever stopped.
+my ( $kept, $was_stopped );
+
+for my $backend ( backends() ) {
+    for my $hook (@HOOKS) {
+        subtest "stop in $hook, start later, with $backend" => sub {
+            my $server = start( $backend, $hook => \&stop_once );
+            my $client = $server->connect;
+            $client->send( upload_bytes(@PARTS) );
+            is $server->await('stopped'), 1, 'stop returns 1';
+
+            is $server->request( GET => '/' )->{body}, 'page',
+              'others are served meanwhile';
+            is_deeply [ $server->reports_until('main') ], [ [ main => 'GET' ] ],
+              'the request stands still';
+            $server->tell('start');
+            is $server->await('start'), 1, 'start returns 1';
+            is_deeply [ $server->reports_until('main') ], [ [ main => 'POST' ] ],
+              'it goes on';
+            is $client->response->{body}, $DIGEST, 'all of the file has come';
+            ok $server->await_files(0), 'no file is left';
+            $server->stop;
+        };
+
+        subtest "stop and start at once in $hook, with $backend" => sub {
+            my $server = start(
+                $backend,
+                $hook => sub {
+                    my ($cgi) = @_;
+                    $cgi->stop;
+                    $cgi->stop;
+                    $cgi->start;
+                }
+            );
+            is $server->upload(@PARTS)->{body}, $DIGEST, 'the upload is complete';
+            $server->stop;
+        };
+
+        subtest "drop in $hook, with $backend" => sub {
+            my $server = start( $backend,
+                $hook => sub { report( dropped => scalar( my @list = $_[0]->drop ) ) } );
+            is $server->upload(@PARTS)->{status}, undef, 'the connection is closed';
+            is_deeply [ $server->reports_until('on_error') ],
+              [ [ dropped => 0 ], ['on_error'] ], 'on_error is called, and nothing else';
+            is $server->request( GET => '/' )->{body}, 'page', 'others are served';
+            is_deeply [ $server->reports_until('main') ], [ [ main => 'GET' ] ],
+              'nothing of the upload comes after that';
+            ok $server->await_files(0), 'no file is left';
+            $server->stop;
+        };
+
+        subtest "stop in $hook, drop later, with $backend" => sub {
+            my $server = start( $backend, $hook => \&stop_once );
+            my $client = $server->connect;
+            $client->send( upload_bytes(@PARTS) );
+            $server->await('stopped');
+            $server->tell('drop');
+            ok $client->is_closed, 'the connection is closed';
+            $server->await('on_error');
+            ok $server->await_files(0), 'no file is left';
+            $server->stop;
+        };
+
+        subtest "A request stopped in $hook has no timeout, with $backend" => sub {
+            my $server = start(
+                $backend,
+                timeout => 0.1,
+                $hook   => sub {
+                    my ($cgi) = @_;
+                    return if $was_stopped++;
+                    $cgi->stop;
+                    my $timer;
+                    $timer =
+                      EV::timer( 0.3, 0, sub { undef $timer; $cgi->start; undef $cgi } );
+                }
+            );
+            is $server->upload(@PARTS)->{body}, $DIGEST, 'the upload is complete';
+            $server->stop;
+        };
+    }
+
+    subtest "A request that is stopped at each piece, with $backend" => sub {
+        my $server = start(
+            $backend,
+            on_file_write => sub {
+                my ($cgi) = @_;
+                $cgi->stop;
+                my $timer;
+                $timer = EV::timer( 0, 0, sub { undef $timer; $cgi->start; undef $cgi } );
+            }
+        );
+        is $server->upload(@PARTS)->{body}, $DIGEST, 'the upload is complete';
+        $server->stop;
+    };
+
+    subtest "Other clients are served while many are stopped, with $backend" => sub {
+        my @all;
+        my $server = TestServer->start(
+            sub {
+                my ($server) = @_;
+                $server->on_command( sub { $_->start for splice @all } );
+                $server->listen(
+                    \&answer,
+                    {
+                        on_file_open =>
+                          sub { push @all, $_[0]; $_[0]->stop; report('open') }
+                    }
+                );
+            },
+            backend => $backend
+        );
+        my @clients = map { $server->connect } 1 .. 20;
+        for my $client (@clients) {
+            $client->send( upload_bytes(@PARTS) );
+            $server->await('open');
+        }
+        is $server->request( GET => '/' )->{body}, 'page', 'another one';
+        $server->tell('start');
+        is_deeply [ map { $_->response->{body} } @clients ], [ ($DIGEST) x 20 ],
+          'and each of them in the end';
+        $server->stop;
+    };
+}
+
+subtest 'On a request that is over they do nothing' => sub {
+    my $server = TestServer->start(
+        sub {
+            my ($server) = @_;
+            $server->on_command(
+                sub {
+                    my @returned = ( $kept->stop, $kept->start, $kept->drop );
+                    report( returned => @returned );
+                }
+            );
+            $server->listen(
+                sub { my ($cgi) = @_; $kept ||= $cgi; answer($cgi); $cgi->close },
+                { on_file_open => sub { report('open') } } );
+        }
+    );
+    $server->request( GET => '/' );
+
+    # The next one has its place in the server's table.
+    my $client = $server->connect;
+    my $bytes  = upload_bytes(@PARTS);
+    $client->send( substr $bytes, 0, 100_000 );
+    $server->await('open');
+    $server->tell('go');
+    is_deeply [ $server->await('returned') ], [ 1, 1 ], 'the same results as ever';
+    $client->send( substr $bytes, 100_000 );
+    is $client->response->{body}, $DIGEST, 'and no other request is hit';
+    $server->stop;
+};
+
+subtest 'drop, in the main callback or later, ends a reply' => sub {
+    my $server = TestServer->start(
+        sub {
+            my ($server) = @_;
+            $server->on_command( sub { $kept->drop; undef $kept } );
+            $server->listen( sub { $kept = $_[0]; answer($kept); report('answered') },
+                { on_error => sub { report('on_error') } } );
+        }
+    );
+    my $client = $server->connect;
+    $client->send( request_bytes( GET => '/' ) );
+    $server->await('answered');
+    $server->tell('drop');
+    is $client->read_all, q{}, 'what waits is thrown away';
+    $server->stop;
+};
+
+done_testing;
+
+# A server with these options, which reports on_error and main, and does to the request
+# that a callback has kept what the test tells.
+sub start {
+    my ( $backend, %options ) = @_;
+    return TestServer->start(
+        sub {
+            my ($server) = @_;
+            $server->on_command(
+                sub {
+                    my ($method) = @_;
+                    report( $method => $kept->$method );
+                    undef $kept;
+                }
+            );
+            $server->listen(
+                sub { report( main => $_[0]{headers}{REQUEST_METHOD} ); answer(@_) },
+                { on_error => sub { report('on_error') }, %options } );
+        },
+        backend => $backend
+    );
+}
+
+sub stop_once {
+    my ($cgi) = @_;
+    return if $was_stopped++;
+    $kept = $cgi;
+    return report( stopped => $cgi->stop );
+}
+
+sub answer {
+    my ($cgi)  = @_;
+    my ($file) = @{ $cgi->file('file') };
+    $cgi->header;
+    $cgi->print(
+        $file ? Digest::SHA->new(256)->addfile( $file->path )->hexdigest : 'page' );
+    return;
+}
