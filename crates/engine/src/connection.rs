@@ -60,6 +60,8 @@ pub(crate) struct Connection {
     /// The client's end is reported once.
     disconnect_reported: bool,
     pub(crate) notify_drained: bool,
+    /// [`Event::Drained`] was queued and not taken yet.
+    drained_queued: bool,
     /// The client waits for the word before it sends the body.
     expects_continue: bool,
     /// Some of the body is in the socket, or may still come.
@@ -146,6 +148,7 @@ impl Connection {
             watched: false,
             disconnect_reported: false,
             notify_drained: false,
+            drained_queued: false,
             expects_continue: false,
             body_left: false,
             in_ready: false,
@@ -214,6 +217,20 @@ impl Connection {
         let due = self.watched && self.peer_ended && !self.released && !self.disconnect_reported;
         self.disconnect_reported |= due;
         due
+    }
+
+    /// The output is empty, or never will be taken: whether that is to be reported now.
+    pub(crate) fn report_drained(&mut self) -> bool {
+        let due = std::mem::take(&mut self.notify_drained) && !self.drained_queued;
+        self.drained_queued |= due;
+        due
+    }
+
+    /// Whether the application is to see [`Event::Drained`] now. Not if there is more output by
+    /// now and another wish, which this would seem to fulfil.
+    pub(crate) fn take_drained(&mut self) -> bool {
+        self.drained_queued = false;
+        !self.notify_drained
     }
 
     /// The reply is complete: what is to be sent of it is sent, then the connection ends.

@@ -485,6 +485,12 @@ impl Engine {
         self.find(request).is_some()
     }
 
+    /// Whether output may still reach the client. Not so after a send has failed, the client
+    /// has reset the connection, or it has taken nothing for too long.
+    pub fn accepts_output(&self, request: RequestId) -> bool {
+        self.find(request).is_some_and(Connection::accepts_output)
+    }
+
     /// The client's address.
     pub fn peer(&self, request: RequestId) -> Option<SocketAddress> {
         Some(self.find(request)?.peer)
@@ -886,7 +892,7 @@ impl Engine {
         if !connection.output.is_empty() {
             return;
         }
-        if std::mem::take(&mut connection.notify_drained) {
+        if connection.report_drained() {
             let request = connection.request;
             self.events.push_back(Event::Drained { request });
         }
@@ -1104,8 +1110,8 @@ impl Engine {
     }
 
     fn remove(&mut self, slot: usize) -> Option<Connection> {
-        let connection = self.connections.try_remove(slot)?;
-        if connection.notify_drained {
+        let mut connection = self.connections.try_remove(slot)?;
+        if connection.report_drained() {
             let request = connection.request;
             self.events.push_back(Event::Drained { request });
         }
@@ -1127,7 +1133,10 @@ impl Engine {
             return true;
         };
         if matches!(event, Event::Drained { .. }) {
-            return true;
+            let connection = self.connections.get_mut(request.slot);
+            return connection
+                .filter(|found| found.request == request)
+                .is_none_or(Connection::take_drained);
         }
         let Some(connection) = find(&mut self.connections, request) else {
             return false;

@@ -3,6 +3,7 @@
 //! - `support`: the server and the clients of these tests.
 //! - `requests`: heads, bodies that are not multipart, refusals.
 //! - `uploads`: multipart bodies to files.
+//! - `chaos`: anything in any order.
 //! - `control`: stopping, starting, dropping, handing over.
 //! - `output`: what is sent when, and what becomes of it.
 //! - `listeners`: addresses, stopping, limits on connections.
@@ -11,6 +12,7 @@
 
 #![forbid(unsafe_code)]
 
+mod chaos;
 mod control;
 mod failures;
 mod listeners;

@@ -85,11 +85,22 @@ fn drained_is_reported_once_for_each_wish() {
         assert!(matches!(server.next(), Event::Drained { request: id } if id == request));
         assert_eq!(server.engine.pending_output(request), 0);
     }
-    server.engine.write(request, b", the rest");
+    // One that is not taken yet gives way to the next.
+    server.engine.notify_drained(request);
+    server.engine.flush();
+    server.engine.write(request, b", even");
+    server.engine.notify_drained(request);
+    assert!(matches!(server.next(), Event::Drained { .. }));
+    assert_eq!(server.engine.pending_output(request), 0);
+    assert!(server.engine.next_event().is_none());
+    server.engine.write(request, b" more, the rest");
     server.engine.notify_drained(request);
     server.engine.finish(request);
     assert!(matches!(server.next(), Event::Drained { request: id } if id == request));
-    assert_eq!(server.until_done(reply_of(client)), b"some more, the rest");
+    assert_eq!(
+        server.until_done(reply_of(client)),
+        b"some more, even more, the rest"
+    );
     server.engine.notify_drained(request);
     assert!(matches!(server.next(), Event::Drained { request: id } if id == request));
 }
@@ -131,6 +142,7 @@ fn a_client_that_is_gone_is_reported_once() {
             .iter()
             .any(|event| matches!(event, Event::Drained { .. }))
     );
+    assert!(!server.engine.accepts_output(request));
     assert!(!server.engine.write(request, b"to nobody"));
     assert!(server.engine.output(request).is_none());
     assert!(server.engine.is_open(request));
@@ -177,8 +189,9 @@ fn an_adopted_socket_is_written_to() {
 #[test]
 fn an_adopted_pipe_or_file_is_written_to() {
     let mut server = Server::new(ListenerOptions::default());
-    let (mut reader, writer) = std::io::pipe().unwrap();
-    let pipe = server.engine.adopt(writer.into()).unwrap();
+    let (reader, writer) = rustix::pipe::pipe().unwrap();
+    let mut reader = std::fs::File::from(reader);
+    let pipe = server.engine.adopt(writer).unwrap();
     let text = noise(1_000_000, 6);
     server.engine.write(pipe, &text);
     server.engine.finish(pipe);
@@ -193,8 +206,8 @@ fn an_adopted_pipe_or_file_is_written_to() {
     server.until_no_connection();
     assert!(std::fs::read(&path).unwrap() == text);
 
-    let (reader, writer) = std::io::pipe().unwrap();
-    let broken = server.engine.adopt(writer.into()).unwrap();
+    let (reader, writer) = rustix::pipe::pipe().unwrap();
+    let broken = server.engine.adopt(writer).unwrap();
     server.engine.watch_disconnect(broken);
     drop(reader);
     assert!(matches!(server.next(), Event::Disconnected { .. }));

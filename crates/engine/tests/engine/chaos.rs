@@ -1,0 +1,195 @@
+//! Clients and an application that do anything in any order; the rules hold all the same.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::net::TcpStream;
+
+use engine::{Engine, Event, ListenerOptions, RequestId, Writer};
+
+use crate::support::{Server, field_part, file_part, multipart, noise};
+
+#[test]
+fn whatever_is_done_no_event_passes_a_closed_gate_and_nothing_is_left() {
+    for seed in 0..60 {
+        let mut chaos = Chaos::new(seed);
+        for _ in 0..400 {
+            chaos.act();
+            chaos.server.engine.turn().unwrap();
+            while let Some(event) = chaos.server.engine.next_event() {
+                chaos.see(event);
+            }
+        }
+        chaos.end();
+    }
+}
+
+struct Chaos {
+    dice: Dice,
+    server: Server,
+    clients: Vec<(TcpStream, Vec<u8>)>,
+    /// Requests the application knows of, and whether it has an event of them to acknowledge.
+    requests: HashMap<RequestId, Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    gate_closed: bool,
+    complete: bool,
+    failed: bool,
+}
+
+impl Chaos {
+    fn new(seed: u64) -> Chaos {
+        let mut dice = Dice(noise(4096, seed), 0);
+        let mut server = Server::new(ListenerOptions {
+            report_file_data: dice.roll(2) == 0,
+            error_responses: dice.roll(2) == 0,
+            max_connections: 10,
+            ..ListenerOptions::default()
+        });
+        let writers = [Writer::Inline, Writer::Threads, Writer::ThreadsOnly];
+        server.engine.set_writer(writers[dice.roll(3)]);
+        Chaos {
+            dice,
+            server,
+            clients: Vec::new(),
+            requests: HashMap::new(),
+        }
+    }
+
+    fn act(&mut self) {
+        match self.dice.roll(4) {
+            0 if self.clients.len() < 12 => self.connect(),
+            0 | 1 => self.send(),
+            _ => self.apply(),
+        }
+    }
+
+    fn connect(&mut self) {
+        let client = self.server.connect();
+        client.set_nonblocking(true).unwrap();
+        let size = self.dice.roll(300_000);
+        let bytes = match self.dice.roll(5) {
+            0 => b"GET / HTTP/1.1\r\nContent-Length: 5\r\n\r\nabcde".to_vec(),
+            1 => b"POST / HTTP/1.1\r\nContent-Type: a/b\r\nContent-Length: 5\r\n\r\nabcde".to_vec(),
+            2 => noise(size % 1000, 1),
+            _ => multipart(&[
+                field_part("a", "b"),
+                file_part("f", "f", &noise(size, 2)),
+                file_part("g", "g", b""),
+            ]),
+        };
+        self.clients.push((client, bytes));
+    }
+
+    fn send(&mut self) {
+        if self.clients.is_empty() {
+            return;
+        }
+        let index = self.dice.roll(self.clients.len());
+        let (client, bytes) = &mut self.clients[index];
+        let most = bytes.len().min(1 + self.dice.roll(100_000));
+        match client.write(&bytes[..most]) {
+            Ok(length) if length > 0 => drop(bytes.drain(..length)),
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            // Everything was sent, or the server has closed.
+            _ => drop(self.clients.swap_remove(index)),
+        }
+        if self.dice.roll(30) == 0 && index < self.clients.len() {
+            self.clients.swap_remove(index);
+        }
+    }
+
+    fn apply(&mut self) {
+        let mut ids: Vec<_> = self.requests.keys().copied().collect();
+        ids.sort_by_key(RequestId::slot);
+        if ids.is_empty() {
+            return;
+        }
+        let id = ids[self.dice.roll(ids.len())];
+        let engine = &mut self.server.engine;
+        match self.dice.roll(24) {
+            0 => drop(engine.stop(id)),
+            1..4 => drop(engine.start(id)),
+            4 => engine.drop_request(id),
+            5 => engine.finish(id),
+            6 => drop(engine.detach(id)),
+            7 => drop(engine.duplicate(id)),
+            8 => engine.notify_drained(id),
+            9 => engine.watch_disconnect(id),
+            10 => drop(engine.write(id, &[b'x'; 60_000])),
+            11 => drop(engine.take_unread(id)),
+            _ => self.acknowledge(id),
+        }
+        self.forget_those_that_are_over();
+    }
+
+    fn acknowledge(&mut self, id: RequestId) {
+        let Some(known) = self.requests.get_mut(&id) else {
+            return;
+        };
+        if !std::mem::replace(&mut known.gate_closed, false) {
+            return;
+        }
+        self.server.engine.acknowledge(id);
+    }
+
+    fn see(&mut self, event: Event) {
+        let Some(id) = event.request() else {
+            panic!("unexpected {event:?}");
+        };
+        if matches!(event, Event::Drained { .. } | Event::Disconnected { .. }) {
+            return;
+        }
+        let known = self.requests.entry(id).or_default();
+        // Only the failure of a request that was dropped comes while the gate is closed.
+        let failed = matches!(event, Event::Failed { .. });
+        assert!(failed || !known.gate_closed, "{event:?}");
+        assert!(!known.complete && !known.failed, "{event:?}");
+        known.gate_closed = true;
+        known.failed = failed;
+        known.complete = matches!(event, Event::Request { .. });
+    }
+
+    fn forget_those_that_are_over(&mut self) {
+        let engine: &Engine = &self.server.engine;
+        self.requests.retain(|id, _| engine.is_open(*id));
+    }
+
+    /// Every client goes, and the application ends what it has.
+    fn end(mut self) {
+        self.clients.clear();
+        self.server.engine.stop_listener(self.server.listener);
+        while self.server.engine.is_active() {
+            let ids: Vec<_> = self.requests.keys().copied().collect();
+            for id in ids {
+                self.server.engine.start(id);
+                self.acknowledge(id);
+                if self.requests.get(&id).is_some_and(|known| known.complete) {
+                    self.server.engine.finish(id);
+                }
+            }
+            self.forget_those_that_are_over();
+            self.server.engine.flush();
+            if self.server.engine.is_active() {
+                self.server.step();
+            }
+            while let Some(event) = self.server.engine.next_event() {
+                self.see(event);
+            }
+        }
+        assert_eq!(self.server.files_left(), 0);
+    }
+}
+
+/// Numbers that look random and are the same each time.
+struct Dice(Vec<u8>, usize);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.1 = (self.1 + 3) % (self.0.len() - 3);
+        let [low, middle, high] = [self.0[self.1], self.0[self.1 + 1], self.0[self.1 + 2]];
+        let number = usize::from(low) | usize::from(middle) << 8 | usize::from(high) << 16;
+        number % sides
+    }
+}
