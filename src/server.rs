@@ -218,9 +218,8 @@ impl Server {
             return;
         }
         let rebuilt = self.engine.borrow_mut().after_fork();
-        match (&rebuilt, &*self.driver.borrow()) {
-            (Ok(()), Some(driver)) => driver.watch(self.engine.borrow().as_raw_fd()),
-            _ => {}
+        if let (Ok(()), Some(driver)) = (&rebuilt, &*self.driver.borrow()) {
+            driver.watch(self.engine.borrow().as_raw_fd());
         }
         let inherited = (
             self.requests.take(),
