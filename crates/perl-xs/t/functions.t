@@ -12,14 +12,17 @@ use Example;
 our $context;
 
 subtest 'text goes in and out' => sub {
-    is Example::hello('world'), 'Hello, world!', 'ASCII';
-    is Example::hello('wörld ☃'), 'Hello, wörld ☃!', 'beyond Latin-1';
-    is Example::hello("w\xf6rld"), 'Hello, wörld!', 'Latin-1 without the UTF-8 flag';
+    is Example::hello('world'),    'Hello, world!',   'ASCII';
+    is Example::hello('wörld ☃'),  'Hello, wörld ☃!', 'beyond Latin-1';
+    is Example::hello("w\xf6rld"), 'Hello, wörld!',   'Latin-1 without the UTF-8 flag';
 };
 
 subtest 'a missing argument is named' => sub {
+    my $line = __LINE__ + 1;
     is eval { Example::hello() }, undef, 'no result';
-    like $@, qr/^Usage: Example::hello: argument 1 \(name\) is missing at \Q$0\E line @{[__LINE__ - 1]}\.$/, 'message';
+    like $@,
+      qr/^Usage: Example::hello: argument 1 \(name\) is missing at \Q$0\E line $line\.$/,
+      'message';
 };
 
 subtest 'the context is known' => sub {
@@ -27,16 +30,16 @@ subtest 'the context is known' => sub {
     is $context, 'void', 'void';
     my $result = Example::Probe::context();
     is $context, 'scalar', 'scalar';
-    is $result, undef, 'nothing is undef there';
+    is $result,  undef,    'nothing is undef there';
     my @results = Example::Probe::context();
     is $context, 'list', 'list';
     is_deeply \@results, [], 'nothing is the empty list there';
 };
 
 subtest 'lists of any length come back' => sub {
-    is_deeply [Example::Probe::list()], [], 'empty';
-    is_deeply [Example::Probe::list(1 .. 5000)], [1 .. 5000], 'five thousand';
-    is scalar(Example::Probe::list(1 .. 3)), 3, 'the last one in scalar context';
+    is_deeply [ Example::Probe::list() ],            [],            'empty';
+    is_deeply [ Example::Probe::list( 1 .. 5000 ) ], [ 1 .. 5000 ], 'five thousand';
+    is scalar( Example::Probe::list( 1 .. 3 ) ), 3, 'the last one in scalar context';
 };
 
 subtest 'a result can be the argument itself' => sub {
@@ -48,11 +51,11 @@ subtest 'a result can be the argument itself' => sub {
 
 subtest 'what perl knows can be asked' => sub {
     is ref Example::Probe::code('Example::hello'), 'CODE', 'a sub';
-    is Example::Probe::code('Example::missing'), undef, 'no sub';
+    is Example::Probe::code('Example::missing'),   undef,  'no sub';
     ok !exists &Example::missing, 'asking does not make one';
-    is \Example::Probe::variable('main::context'), \$context, 'a scalar variable';
-    is Example::Probe::array_variable('main::ARGV'), \@ARGV, 'an array variable';
-    is Example::Probe::hash_variable('main::ENV'), \%ENV, 'a hash variable';
+    is \Example::Probe::variable('main::context'),   \$context, 'a scalar variable';
+    is Example::Probe::array_variable('main::ARGV'), \@ARGV,    'an array variable';
+    is Example::Probe::hash_variable('main::ENV'),   \%ENV,     'a hash variable';
     Example::Probe::require('Text::Abbrev');
     ok $INC{'Text/Abbrev.pm'}, 'a module is loaded';
     is eval { Example::Probe::require('No::Such::Module'); 1 }, undef, 'or not';

@@ -12,7 +12,10 @@ use Test::More;
 use Example;
 
 # How many descriptors this process has.
-sub descriptors { opendir my $folder, '/dev/fd' or plan skip_all => 'no /dev/fd'; return scalar grep {/\d/} readdir $folder }
+sub descriptors {
+    opendir my $folder, '/dev/fd' or plan skip_all => 'no /dev/fd';
+    return scalar grep { /\d/ } readdir $folder;
+}
 
 subtest 'a handle reads what was sent' => sub {
     my $handle = Example::handle("one\ntwo\n");
@@ -27,7 +30,7 @@ subtest 'it owns its descriptor' => sub {
     my $before = descriptors();
     my $handle = Example::handle('text');
     is descriptors(), $before + 1, 'open';
-    ok fcntl($handle, F_GETFD, 0) & FD_CLOEXEC, 'not for other programs';
+    ok fcntl( $handle, F_GETFD, 0 ) & FD_CLOEXEC, 'not for other programs';
     close $handle;
     is descriptors(), $before, 'closed';
     $handle = Example::handle('text');
@@ -37,28 +40,37 @@ subtest 'it owns its descriptor' => sub {
 
 subtest 'bytes pushed back are read first' => sub {
     my $handle = Example::handle("rest\n");
-    Example::Probe::unread($handle, "pushed ");
+    Example::Probe::unread( $handle, "pushed " );
     is readline $handle, "pushed rest\n", 'before anything is read';
     $handle = Example::handle('abcdef');
     read $handle, my $read, 3;
-    Example::Probe::unread($handle, 'X' x 100_000);
+    Example::Probe::unread( $handle, 'X' x 100_000 );
     is length do { local $/; readline $handle }, 100_003, 'many, later';
-    is eval { Example::Probe::unread('text', 'x'); 1 }, undef, 'not into what is no handle';
+    is eval { Example::Probe::unread( 'text', 'x' ); 1 }, undef,
+      'not into what is no handle';
 };
 
 subtest 'the descriptor of a handle' => sub {
-    is Example::Probe::descriptor($_), fileno $_, "of $_" for *STDIN, \*STDOUT, *STDERR{IO}, Example::handle('x');
-    is Example::Probe::descriptor($_), undef, 'of nothing' for 'STDOUT', undef, 5, [], do { no warnings "once"; \*CLOSED };
+    is Example::Probe::descriptor($_), fileno $_, "of $_"
+      for *STDIN, \*STDOUT, *STDERR{IO}, Example::handle('x');
+    is Example::Probe::descriptor($_), undef, 'of nothing'
+      for 'STDOUT', undef, 5, [], do { no warnings "once"; \*CLOSED };
     open my $memory, '<', \'text';
     is Example::Probe::descriptor($memory), undef, 'in memory';
-    { package Tied; sub TIEHANDLE { bless [] } sub FILENO { die } }
+    {
+
+        package Tied;
+        sub TIEHANDLE { return bless [], shift }
+        sub FILENO    { die }
+    }
     tie *TIED, 'Tied';
-    is Example::Probe::descriptor(\*TIED), undef, 'tied';
+    is Example::Probe::descriptor( \*TIED ), undef, 'tied';
 };
 
 subtest 'both directions' => sub {
-    socketpair my $left, my $right, AF_UNIX, SOCK_STREAM, PF_UNSPEC or die "socketpair: $!";
-    my $both = Example::Probe::open_duplicate($left, '+<');
+    socketpair my $left, my $right, AF_UNIX, SOCK_STREAM, PF_UNSPEC
+      or die "socketpair: $!";
+    my $both = Example::Probe::open_duplicate( $left, '+<' );
     isnt fileno $both, fileno $left, 'a duplicate';
     syswrite $right, "in\n";
     is readline $both, "in\n", 'reads';
@@ -66,8 +78,8 @@ subtest 'both directions' => sub {
     print {$both} "out\n";
     is readline $right, "out\n", 'and writes';
 
-    my $file = File::Temp->new;
-    my $write = Example::Probe::open_duplicate($file, '>');
+    my $file  = File::Temp->new;
+    my $write = Example::Probe::open_duplicate( $file, '>' );
     print {$write} "\x{e9}\n";
     close $write;
     is -s "$file", 2, 'a file, raw';
@@ -78,7 +90,13 @@ subtest 'a handle of the program gets the descriptor' => sub {
     my $file   = File::Temp->new;
     open my $handle, '<', $0 or die "open: $!";
     sysopen my $source, "$file", O_RDWR or die "open: $!";
-    my $number = do { my $copy = $source; open my $duplicate, '+<&', $copy or die; my $n = fileno $duplicate; Example::Probe::open_onto($handle, '+<', POSIX::dup($n)); $n };
+    my $number = do {
+        my $copy = $source;
+        open my $duplicate, '+<&', $copy or die;
+        my $n = fileno $duplicate;
+        Example::Probe::open_onto( $handle, '+<', POSIX::dup($n) );
+        $n;
+    };
     print {$handle} "written\n";
     close $handle;
     is -s "$file", 8, 'written to';
@@ -86,8 +104,8 @@ subtest 'a handle of the program gets the descriptor' => sub {
     is descriptors(), $before + 1, 'nothing is left open but the file';
 
     open my $saved, '>&', \*STDOUT or die "dup: $!";
-    my $copy = POSIX::dup(fileno $file);
-    Example::Probe::open_onto(*STDOUT, '>', $copy);
+    my $copy = POSIX::dup( fileno $file );
+    Example::Probe::open_onto( *STDOUT, '>', $copy );
     my $is_one = fileno(STDOUT) == 1;
     print STDOUT "to the file\n";
     system 'echo', 'a child too';
@@ -95,9 +113,11 @@ subtest 'a handle of the program gets the descriptor' => sub {
     close $saved;
     ok $is_one, 'STDOUT stays number 1';
     seek $file, 0, 0;
-    like do { local $/; readline $file }, qr/to the file\na child too\n/, 'and programs inherit it';
+    like do { local $/; readline $file }, qr/to the file\na child too\n/,
+      'and programs inherit it';
     is descriptors(), $before + 1, 'nothing is left open';
-    is eval { Example::Probe::open_onto(*STDOUT, '>', 9999); 1 }, undef, 'what is not open';
+    is eval { Example::Probe::open_onto( *STDOUT, '>', 9999 ); 1 }, undef,
+      'what is not open';
     like $@, qr/^Bad file descriptor/, 'is refused';
 };
 

@@ -14,8 +14,8 @@ use Example;
 subtest 'an object holds its data' => sub {
     my $counter = Example::Counter->new(40);
     $counter->increment for 1 .. 2;
-    is $counter->value, 42, 'value';
-    is ref $counter, 'Example::Counter', 'class';
+    is $counter->value, 42,                 'value';
+    is ref $counter,    'Example::Counter', 'class';
     my $other = Example::Counter->new;
     is $other->value, 0, 'another one has its own';
     my $copy = $counter;
@@ -25,28 +25,30 @@ subtest 'an object holds its data' => sub {
 
 subtest 'a subclass works' => sub {
     @Sub::Counter::ISA = 'Example::Counter';
-    is(Sub::Counter->new(7)->value, 7, 'value');
+    is( Sub::Counter->new(7)->value, 7, 'value' );
 };
 
 subtest 'what is not a counter is refused' => sub {
-    for my $wrong ({}, [], 'text', undef, bless({}, 'Example::Counter'), sub { }) {
+    for my $wrong ( {}, [], 'text', undef, bless( {}, 'Example::Counter' ), sub { } ) {
         is eval { Example::Counter::value($wrong); 1 }, undef, 'refused';
-        like $@, qr/^Example::Counter::value: not an Example::Counter at \Q$0\E/, 'message';
+        like $@, qr/^Example::Counter::value: not an Example::Counter at \Q$0\E/,
+          'message';
     }
     my $guarded = {};
-    Example::Probe::attach_guard($guarded, sub { });
+    Example::Probe::attach_guard( $guarded, sub { } );
     is eval { Example::Counter::value($guarded); 1 }, undef, 'data of another type';
 };
 
 subtest 'the hash does not look magical' => sub {
     my $counter = Example::Counter->new;
-    is B::svref_2object($counter)->FLAGS & (B::SVs_GMG | B::SVs_SMG | B::SVs_RMG), 0, 'flags';
+    is B::svref_2object($counter)->FLAGS & ( B::SVs_GMG | B::SVs_SMG | B::SVs_RMG ), 0,
+      'flags';
     $counter->{key} = 'value';
-    is_deeply {%$counter}, { key => 'value' }, 'and is a hash like others';
+    is_deeply { %$counter }, { key => 'value' }, 'and is a hash like others';
 };
 
 subtest 'copies carry nothing' => sub {
-    my $clone = dclone(Example::Counter->new(5));
+    my $clone = dclone( Example::Counter->new(5) );
     is eval { $clone->value; 1 }, undef, 'a deep one';
     my $shallow = bless { %{ Example::Counter->new(5) } }, 'Example::Counter';
     is eval { $shallow->value; 1 }, undef, 'a shallow one';
@@ -55,9 +57,13 @@ subtest 'copies carry nothing' => sub {
 subtest 'data is dropped with its value, once' => sub {
     my $drops = 0;
     my $drop  = sub { $drops++ };
-    for my $value ({}, [], \my $scalar, do { no warnings 'once'; \*GLOB }) {
+    for my $value (
+        {}, [], \my $scalar,
+        do { no warnings 'once'; \*GLOB }
+      )
+    {
         my $before = $drops;
-        Example::Probe::attach_guard($value, $drop);
+        Example::Probe::attach_guard( $value, $drop );
         is $drops, $before, 'not yet';
         next if ref $value eq 'GLOB' || ref $value eq 'SCALAR';
         $value = undef;
@@ -65,7 +71,7 @@ subtest 'data is dropped with its value, once' => sub {
     }
     my $value = {};
     $drops = 0;
-    Example::Probe::attach_guard($value, $drop) for 1, 2;
+    Example::Probe::attach_guard( $value, $drop ) for 1, 2;
     is $drops, 1, 'new data replaces what was there';
     $value = undef;
     is $drops, 2, 'and goes itself';
@@ -73,39 +79,48 @@ subtest 'data is dropped with its value, once' => sub {
 
 subtest 'data on a variable goes at the end of its scope' => sub {
     my $drops = 0;
-    for my $turn (1 .. 3) {
-        my ($scalar, @array, %hash) = $turn;
-        Example::Probe::attach_guard($_, sub { $drops++ }) for \$scalar, \@array, \%hash;
-        is $drops, 3 * ($turn - 1), "turn $turn";
-        %hash = (key => 'value');
-        is Example::Probe::hash_get(\%hash, 'key'), 'value', 'it is a variable like others';
+    for my $turn ( 1 .. 3 ) {
+        my ( $scalar, @array, %hash ) = $turn;
+        Example::Probe::attach_guard( $_, sub { $drops++ } )
+          for \$scalar, \@array, \%hash;
+        is $drops, 3 * ( $turn - 1 ), "turn $turn";
+        %hash = ( key => 'value' );
+        is Example::Probe::hash_get( \%hash, 'key' ), 'value',
+          'it is a variable like others';
     }
     is $drops, 9, 'all';
-    { my $code = sub { $drops }; Example::Probe::attach_guard($code, sub { $drops++ }) }
+    {
+        my $code = sub { $drops };
+        Example::Probe::attach_guard( $code, sub { $drops++ } )
+    }
     is $drops, 10, 'a sub';
 };
 
 subtest 'local copies no data' => sub {
-    our %global = (key => 1);
+    our %global = ( key => 1 );
     my $drops = 0;
-    Example::Probe::attach_guard(\%global, sub { $drops++ });
-    { local %global = (other => 2); is $drops, 0, 'inside' }
+    Example::Probe::attach_guard( \%global, sub { $drops++ } );
+    { local %global = ( other => 2 ); is $drops, 0, 'inside' }
     is $drops, 0, 'after';
     { local $global{key} = 3 }
     is $global{key}, 1, 'elements';
 };
 
 subtest 'constants take none' => sub {
-    is eval { Example::Probe::attach_guard(\undef, sub { }); 1 }, undef, 'undef';
+    is eval {
+        Example::Probe::attach_guard( \undef, sub { } );
+        1;
+    }, undef, 'undef';
     like $@, qr/^Cannot attach data to a constant at /, 'message';
 };
 
 subtest 'an object may be freed by what it calls' => sub {
     my $object = { code => sub { } };
-    Example::Probe::attach_guard($object, sub { });
+    Example::Probe::attach_guard( $object, sub { } );
     my $weak = $object;
     weaken($weak);
-    is Example::Probe::with_guard(sub { }, sub { undef $object; 'went on' }), 'went on', 'result';
+    is Example::Probe::with_guard( sub { }, sub { undef $object; 'went on' } ),
+      'went on', 'result';
     is $weak, undef, 'it is gone';
 };
 

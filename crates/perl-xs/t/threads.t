@@ -6,7 +6,7 @@ use warnings;
 use Config;
 
 BEGIN {
-    if (!$Config{useithreads}) {
+    if ( !$Config{useithreads} ) {
         print "1..0 # SKIP this perl has no threads\n";
         exit 0;
     }
@@ -18,15 +18,20 @@ use Test::More;
 
 use Example;
 
-{ package NotSkipped; our @ISA = 'Example::Counter'; sub CLONE_SKIP { return 0 } }
+{
+
+    package NotSkipped;
+    our @ISA = 'Example::Counter';
+    sub CLONE_SKIP { return 0 }
+}
 
 my $drops   = 0;
 my $guarded = {};
-Example::Probe::attach_guard($guarded, sub { $drops++ });
+Example::Probe::attach_guard( $guarded, sub { $drops++ } );
 my $counter     = Example::Counter->new(7);
 my $not_skipped = NotSkipped->new(8);
 my $add         = Example::adder(2);
-Example::Probe::hold([1]);
+Example::Probe::hold( [1] );
 
 my ($results) = threads->create(
     { context => 'list' },
@@ -34,10 +39,10 @@ my ($results) = threads->create(
         my @results = (
             ref $counter,
             eval { Example::Counter::value($not_skipped) } // "$@",
-            eval { $add->(1) } // "$@",
+            eval { $add->(1) }                             // "$@",
             Example::hello('thread'),
             Example::Counter->new(3)->value,
-            Example::attempt(sub { die "in a thread\n" }),
+            Example::attempt( sub { die "in a thread\n" } ),
             eval { Example::Probe::panic('oh') } // "$@",
         );
         return \@results;
@@ -45,25 +50,37 @@ my ($results) = threads->create(
 )->join;
 
 is $results->[0], 'SCALAR', 'an object with CLONE_SKIP is a reference to undef';
-like $results->[1], qr/^Example::Counter::value: not an Example::Counter/, 'one without has no data';
-like $results->[2], qr/^A Rust closure does not work in another thread/, 'a closure says so';
-is $results->[3], 'Hello, thread!', 'functions work';
-is $results->[4], 3, 'new objects too';
+like $results->[1], qr/^Example::Counter::value: not an Example::Counter/,
+  'one without has no data';
+like $results->[2], qr/^A Rust closure does not work in another thread/,
+  'a closure says so';
+is $results->[3], 'Hello, thread!',        'functions work';
+is $results->[4], 3,                       'new objects too';
 is $results->[5], "caught: in a thread\n", 'exceptions too';
 like $results->[6], qr/^Example: internal error: oh/, 'panics too';
 
-is $drops, 0, 'nothing was dropped by the thread';
+is $drops,          0, 'nothing was dropped by the thread';
 is $counter->value, 7, 'the object is whole here';
-is $add->(1), 3, 'the closure works here';
+is $add->(1),       3, 'the closure works here';
 undef $guarded;
 is $drops, 1, 'dropped once';
 
 my @threads = map {
-    threads->create(sub { my @c = map { Example::Counter->new($_) } 1 .. 100; Example::apply(sub { $_->increment for @c }) for 1 .. 20; $c[-1]->value })
+    threads->create(
+        sub {
+            my @c = map { Example::Counter->new($_) } 1 .. 100;
+            Example::apply( sub { $_->increment for @c } ) for 1 .. 20;
+            $c[-1]->value;
+        }
+    )
 } 1 .. 4;
 is $_->join, 120, 'threads at the same time' for @threads;
 
-threads->create(sub { threads->create(sub { Example::hello('inner') })->join })->join;
+threads->create(
+    sub {
+        threads->create( sub { Example::hello('inner') } )->join;
+    }
+)->join;
 pass 'a thread of a thread';
 
 done_testing;

@@ -9,7 +9,7 @@ use XSLoader;
 
 our $VERSION = '1.000';
 
-XSLoader::load('Example', $VERSION);
+XSLoader::load( 'Example', $VERSION );
 
 # Rust data does not follow an object into a new thread.
 sub Example::Counter::CLONE_SKIP { return 1 }
