@@ -6,13 +6,16 @@ package TestServer::Client;
 use strict;
 use warnings;
 
-use Carp        qw(croak);
-use Errno       qw(EAGAIN ECONNRESET EPIPE);
-use IO::Select  ();
-use Socket      qw(IPPROTO_TCP SOL_SOCKET SO_LINGER TCP_NODELAY);
-use Time::HiRes ();
+use Carp       qw(croak);
+use Errno      qw(EAGAIN ECONNRESET ENOENT EPIPE);
+use IO::Select ();
+use Socket     qw(AF_INET IPPROTO_TCP SOCK_RAW SOL_SOCKET SO_LINGER TCP_NODELAY);
 
 use IO::Socket::INET;
+
+# linux/netlink.h, linux/sock_diag.h
+my ( $AF_NETLINK, $NETLINK_SOCK_DIAG, $SOCK_DIAG_BY_FAMILY, $NLMSG_ERROR ) =
+  ( 16, 4, 20, 2 );
 
 sub new {
     my ( $class, $port ) = @_;
@@ -40,15 +43,7 @@ sub close {
 # Waits until the server's process has read all that was sent.
 sub drained {
     my ($self) = @_;
-    my $socket = $self->{socket};
-    my $entry  = sprintf ':%04X 0100007F:%04X', $socket->peerport, $socket->sockport;
-    return TestServer::eventually(
-        sub {
-            open my $table, '<', '/proc/net/tcp' or croak "/proc/net/tcp: $!";
-            my ($line) = grep { /\Q$entry\E/ } readline $table;
-            return !$line || $line =~ /:\w{4} \w{2} \w{8}:00000000 /;
-        }
-    );
+    return TestServer::eventually( sub { !$self->_unread_by_server } );
 }
 
 # Whether the server has closed the connection, waiting for it; what it has sent
@@ -142,6 +137,35 @@ sub _receive {
     return 1 if !defined $count && $! == EAGAIN;
     $self->{ended} = 1;
     return 0;
+}
+
+# The bytes that lie in the receive queue of the server's end: asked for this socket, as
+
+# reading /proc/net/tcp takes the kernel milliseconds. See sock_diag(7).
+sub _unread_by_server {
+    my ($self) = @_;
+    my $socket = $self->{socket};
+    CORE::socket my $netlink, $AF_NETLINK, SOCK_RAW, $NETLINK_SOCK_DIAG
+      or croak "netlink: $!";
+
+    my $loopback = pack 'C4 x12', 127, 0, 0, 1;
+    my $id =
+        pack( 'n n', $socket->peerport, $socket->sockport )
+      . $loopback
+      . $loopback
+      . pack( 'L L2', 0, (0xffff_ffff) x 2 );
+    my $request = pack( 'C4 L', AF_INET, IPPROTO_TCP, 0, 0, 0xffff_ffff ) . $id;
+    my $header  = pack 'L S2 L2', 16 + length $request, $SOCK_DIAG_BY_FAMILY, 1, 1, 0;
+    syswrite $netlink, $header . $request or croak "netlink: $!";
+    sysread $netlink, my $answer, 8192 or croak "netlink: $!";
+
+    my ( $type, $detail ) = unpack 'x4 S x10 l', $answer;
+    if ( $type == $NLMSG_ERROR ) {
+        return 0 if -$detail == ENOENT;
+        local $! = -$detail;
+        croak "sock_diag: $!";
+    }
+    return unpack 'x16 x4 x48 x4 L', $answer;
 }
 
 1;
