@@ -225,6 +225,7 @@ impl Server {
             self.requests.take(),
             self.waiting_for_drain.take(),
             self.works.take(),
+            self.deferred.take(),
         );
         drop(inherited);
         if let Err(error) = rebuilt {
@@ -291,10 +292,15 @@ impl Server {
         })
     }
 
-    /// Runs those deferred so far: one that defers again waits for its round.
+    /// Runs those deferred so far: one that defers again waits for its round. They
+    /// are taken one by one, as each may run a nested loop that waits for the next.
     fn run_deferred(&self) -> Result<()> {
-        let deferred = self.deferred.take();
-        for (callback, arguments) in deferred {
+        let count = self.deferred.borrow().len();
+        for _ in 0..count {
+            let next = self.deferred.borrow_mut().pop_front();
+            let Some((callback, arguments)) = next else {
+                break;
+            };
             dispatch::call_or_warn(&callback, &arguments)?;
         }
         Ok(())
