@@ -31,6 +31,11 @@ fn main() {
 
     let configuration = Configuration::ask(env::var("PERL").unwrap_or_else(|_| "perl".to_owned()));
     configuration.require_headers();
+    // Changes when perl does.
+    println!(
+        "cargo:rerun-if-changed={}",
+        configuration.core.join("config.h").display()
+    );
     compile_shim(&configuration);
     tell_dependents(&configuration);
     link_programs(&configuration);

@@ -760,6 +760,8 @@ static CV *operation_sub(pTHX)
         return (CV *)SvREFCNT_inc((SV *)operation_cache.sub);
 
     CV *const sub = newXS(NULL, perl_shim_operation, __FILE__);
+    /* No business of the debugger's. */
+    CvNODEBUG_on(sub);
     if (PL_dirty)
         return sub;
     operation_cache.filled = 1;
@@ -1087,8 +1089,9 @@ int perl_shim_hash_count(void *perl, SV *hash, size_t *count)
 void perl_shim_hash_reserve(void *perl, SV *hash, size_t keys)
 {
     dSHIM;
+    /* A hint: more than this is not worth a failing allocation. */
     if (is_plain(hash))
-        hv_ksplit((HV *)hash, (IV)keys);
+        hv_ksplit((HV *)hash, keys > 0xFFFF ? 0xFFFF : (IV)keys);
 }
 
 /* *value: not owned, or NULL */

@@ -104,7 +104,8 @@ impl Perl {
     }
 
     /// Runs `function` after the program's `END` blocks, before its objects are destroyed; several in the order they were
-    /// given. A Perl thread that ends does not run it, nor does a process that ends without its `END` blocks.
+    /// given. A Perl thread that ends does not run it, nor does a process that ends without its `END` blocks; a forked child
+    /// that ends with them does.
     pub fn at_exit(self, function: impl FnOnce(Perl) + 'static) {
         let function = Cell::new(Some(function));
         let end_block = move |arguments: &Arguments<'_>| {
