@@ -221,8 +221,8 @@ fn disconnected(server: &Server, perl: Perl, id: RequestId) -> Result<()> {
     let Some(buffer) = request.buffer.as_hash() else {
         return Ok(());
     };
-    let is_open = server.with_engine(|engine| engine.is_open(id));
-    if !is_open {
+    let has_gone = !server.with_engine(|engine| engine.accepts_output(id));
+    if has_gone {
         buffer.insert("status", Scalar::from_integer(perl, -1))?;
     }
     match buffer.get("onerror")?.and_then(|onerror| onerror.as_code()) {
