@@ -1,0 +1,182 @@
+#!/usr/bin/env perl
+# HTTP::Server::EV::BufTie: what is printed to an attached handle goes to the reply of the
+# request that attached it, and else to where the handle led before.
+
+use strict;
+use warnings;
+
+use FindBin;
+use Test::More;
+
+use lib "$FindBin::Bin/lib";
+use TestServer qw(report request_bytes);
+
+# In the child: what is kept beyond a callback.
+my @kept;
+
+subtest 'Without an attached reply the handle leads where it led before' => sub {
+    my $server = start(
+        sub {
+            my ($cgi) = @_;
+            $cgi->attach(*STDOUT);
+            print 'to the client';
+            printf '%s', '.';
+            undef $cgi;
+            undef $_[0];
+        },
+        sub {
+            local $\ = "\n";
+            print 'to the file';
+            printf "%s\n", 'printf';
+            syswrite STDOUT, "xsyswrite\n", 9, 1;
+            report( fileno => fileno STDOUT );
+        }
+    );
+    my $client = $server->connect;
+    $client->send( request_bytes( GET => '/' ) );
+    is $client->read_all, 'to the client.', 'the reply';
+    $server->tell('print');
+    like $server->await('fileno'), qr/\A\d+\z/, 'fileno is that of the file';
+    is standard_output($server), "to the file\nprintf\nsyswrite\n", 'the file';
+    $server->stop;
+};
+
+subtest
+  'Output goes to the reply attached last; the others are reached by attach or print' =>
+  sub {
+    my $server = start(
+        sub {
+            my ($cgi) = @_;
+            push @kept, $cgi;
+            $cgi->attach(*STDOUT);
+            print $cgi->{headers}{SCRIPT_NAME};
+        },
+        sub {
+            print ' still the second,';
+            $kept[0]->print(' by the object,');
+            $kept[0]->attach(*STDOUT);
+            print ' attached again';
+            shift @kept while @kept;
+            print "none\n";
+            report('done');
+        }
+    );
+    my @clients = map { $server->connect } 1 .. 2;
+    for my $number ( 0 .. 1 ) {
+        $clients[$number]->send( request_bytes( GET => "/$number" ) );
+        $server->await('callback');
+    }
+    $server->tell('print');
+    $server->await('done');
+    is $clients[0]->read_all,    '/0 by the object, attached again', 'the first reply';
+    is $clients[1]->read_all,    '/1 still the second,',             'the second reply';
+    is standard_output($server), "none\n", 'and after both, the file';
+    $server->stop;
+  };
+
+subtest 'close of an older request leaves the newer one attached' => sub {
+    my $server = start(
+        sub { my ($cgi) = @_; push @kept, $cgi; $cgi->attach(*STDOUT) },
+        sub {
+            ( shift @kept )->close;
+            print 'for the newer';
+            shift @kept;
+        }
+    );
+    my @clients = map { $server->connect } 1 .. 2;
+    for my $client (@clients) {
+        $client->send( request_bytes( GET => '/' ) );
+        $server->await('callback');
+    }
+    $server->tell('go');
+    is $clients[0]->read_all, q{},             'the older one';
+    is $clients[1]->read_all, 'for the newer', 'the newer one';
+    $server->stop;
+};
+
+subtest 'attach takes a glob, a reference to one, and a lexical handle' => sub {
+    my $server = start(
+        sub {
+            my ($cgi) = @_;
+            open my $handle, '>', \my $buffer or die "open: $!";
+            for my $attached ( *STDOUT, \*STDOUT, $handle ) {
+                $cgi->attach($attached);
+                print {$attached} 'x';
+            }
+        }
+    );
+    my $client = $server->connect;
+    $client->send( request_bytes( GET => '/' ) );
+    is $client->read_all, 'xxx', 'each of them';
+    $server->stop;
+};
+
+subtest 'local *STDOUT is attached for its scope only' => sub {
+    my $server = start(
+        sub {
+            my ($cgi) = @_;
+            {
+                local *STDOUT;
+                $cgi->attach(*STDOUT);
+                print 'inside';
+            }
+            print "outside\n";
+        }
+    );
+    my $client = $server->connect;
+    $client->send( request_bytes( GET => '/' ) );
+    is $client->read_all,        'inside',    'the reply';
+    is standard_output($server), "outside\n", 'the file';
+    $server->stop;
+};
+
+subtest 'Reading from an attached handle dies; close and binmode do nothing' => sub {
+    my $server = start(
+        sub {
+            my ($cgi) = @_;
+            $cgi->attach(*STDOUT);
+            my ( $line, @errors );
+            eval { $line = readline STDOUT; 1 } or push @errors, $@;
+            eval { $line = getc STDOUT;     1 } or push @errors, $@;
+            eval { sysread STDOUT, $line, 1; 1 } or push @errors, $@;
+            report( errors => @errors, close STDOUT, binmode STDOUT );
+            print 'open';
+        }
+    );
+    my $client = $server->connect;
+    $client->send( request_bytes( GET => '/' ) );
+    is $client->read_all, 'open', 'it still works after close';
+    my ( @errors, @true ) = ();
+    ( @errors[ 0 .. 2 ], @true ) = $server->await('errors');
+    for my $number ( 0 .. 2 ) {
+        my $method = (qw(READLINE GETC READ))[$number];
+        like $errors[$number],
+          qr/\AHTTP::Server::EV::BufTie doesn't support a $method method at \Q$0\E line/,
+          $method;
+    }
+    is_deeply \@true, [ 1, 1 ], 'close and binmode return true';
+    $server->stop;
+};
+
+done_testing;
+
+# A server with this main callback and a report after it, whose STDOUT is a file; and what
+# to do at `tell`.
+sub start {
+    my ( $callback, $on_command ) = @_;
+    return TestServer->start(
+        sub {
+            my ($server) = @_;
+            open STDOUT, '>', $server->directory . '/stdout' or die "stdout: $!";
+            $server->on_command($on_command) if $on_command;
+            $server->listen( sub { $callback->(@_); report('callback') } );
+        }
+    );
+}
+
+sub standard_output {
+    my ($server) = @_;
+    open my $handle, '<', $server->directory . '/stdout' or die "stdout: $!";
+    local $/ = undef;
+    return readline $handle;
+}
