@@ -3,6 +3,8 @@
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
 
 use engine::{
     Engine, Event, Limits, ListenAddress, ListenSocket, ListenerOptions, RequestError, Writer,
@@ -10,7 +12,7 @@ use engine::{
 
 use crate::support::{
     CLOSING, Received, Server, exchange, field_part, file_part, files_in, multipart,
-    multipart_head, noise, read_all,
+    multipart_head, noise, read_all, reply_of,
 };
 
 const WRITERS: [Writer; 3] = [Writer::Inline, Writer::Threads, Writer::ThreadsOnly];
@@ -313,4 +315,95 @@ fn a_field_may_be_larger_than_a_read_buffer_where_limits_allow() {
     assert!(received.fields[0].1 == value);
     assert_eq!(received.files[0].content(), b"after");
     assert_eq!(server.until_done(client), b"ok");
+}
+
+#[test]
+fn clients_wait_while_the_threads_are_busy_and_others_are_served() {
+    upload_while_the_threads_are_busy(1);
+    upload_while_the_threads_are_busy(20);
+}
+
+fn upload_while_the_threads_are_busy(uploads: usize) {
+    const SIZE: usize = 24_000_000;
+    let mut server = Server::new(ListenerOptions {
+        timeout: Some(Duration::from_millis(200)),
+        ..ListenerOptions::default()
+    });
+    server.engine.set_writer(Writer::ThreadsOnly);
+    let (release, released) = mpsc::channel::<()>();
+    let released = Arc::new(Mutex::new(released));
+    for _ in 0..4 {
+        let released = Arc::clone(&released);
+        server.engine.spawn(Box::new(move || {
+            // Ends when the sender goes.
+            released.lock().unwrap().recv().unwrap_err();
+            Ok(())
+        }));
+    }
+
+    let bytes = Arc::new(multipart(&[file_part("f", "f", &noise(SIZE, 1))]));
+    let mut clients: Vec<_> = (0..uploads).map(|_| (server.connect(), 0)).collect();
+    let mut rounds_without_progress = 0;
+    while rounds_without_progress < 50 {
+        rounds_without_progress += 1;
+        for (client, sent) in &mut clients {
+            client.set_nonblocking(true).unwrap();
+            while let Ok(length) = client.write(&bytes[*sent..]) {
+                *sent += length;
+                rounds_without_progress = 0;
+            }
+        }
+        server.engine.turn().unwrap();
+        while let Some(event) = server.engine.next_event() {
+            assert!(!matches!(
+                event,
+                Event::Failed { .. } | Event::Request { .. }
+            ));
+            server.engine.acknowledge(event.request().unwrap());
+        }
+    }
+    // Some bytes wait in the engine, some in the kernel, and the rest with the client.
+    assert!(clients.iter().all(|(_, sent)| *sent < SIZE));
+    let in_files: u64 = std::fs::read_dir(server.directory.path())
+        .unwrap()
+        .map(|file| file.unwrap().metadata().unwrap().len())
+        .sum();
+    assert_eq!(in_files, 0, "the threads do something else");
+    let other = server.client(b"GET / HTTP/1.1\r\n\r\n");
+    server.receive_and_reply(b"meanwhile");
+    assert_eq!(server.until_done(reply_of(other)), b"meanwhile");
+    // Longer than the timeout, which is no fault of these clients.
+    let silent = server.client(b"GET");
+    assert_eq!(server.until_done(reply_of(silent)), b"");
+
+    drop(release);
+    let senders: Vec<_> = clients
+        .into_iter()
+        .map(|(client, sent)| {
+            client.set_nonblocking(false).unwrap();
+            let bytes = Arc::clone(&bytes);
+            exchange(client, bytes[sent..].to_vec())
+        })
+        .collect();
+    let mut complete = 0;
+    while complete < uploads {
+        let event = server.next();
+        let Some(request) = event.request() else {
+            continue;
+        };
+        server.engine.acknowledge(request);
+        match event {
+            Event::FileReceived { size, .. } => assert_eq!(size, SIZE as u64),
+            Event::Request { .. } => {
+                complete += 1;
+                server.engine.write(request, b"ok");
+                server.engine.finish(request);
+            }
+            Event::Failed { error, .. } => panic!("{error}"),
+            _ => {}
+        }
+    }
+    for sender in senders {
+        assert_eq!(server.until_done(sender), b"ok");
+    }
 }
