@@ -1,4 +1,18 @@
 //! The event loop, HTTP parser and multipart-to-file writer of HTTP::Server::EV; knows no Perl.
+//!
+//! [`Engine`] is where to begin. It has no loop of its own and never calls out: an outer loop
+//! drives it, and takes from it one [`Event`] at a time.
+//!
+//! - `engine`: the poll, the listeners and connections, the events; the whole public behaviour.
+//! - `event`: what is reported, and the handles requests are known by.
+//! - `connection`: how far one request is, and what it does next.
+//! - `upload`: a multipart body on its way to fields and files.
+//! - `reply`: output that waits to be sent.
+//! - `listener`, `socket`, `address`: accepting, the socket calls, and where they go.
+//! - `timer`: deadlines.
+//! - `store`: temporary files and how they are written; nothing else touches files.
+//! - [`http`], [`form`]: the parsers, bytes in, events out.
+//! - [`limits`]: every limit, its default, its error.
 
 #![forbid(unsafe_code)]
 

@@ -1,7 +1,7 @@
 //! Multipart bodies on their way to fields and files.
 
 use std::io::Write;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
@@ -406,4 +406,30 @@ fn upload_while_the_threads_are_busy(uploads: usize) {
     for sender in senders {
         assert_eq!(server.until_done(sender), b"ok");
     }
+}
+
+#[test]
+fn a_file_is_kept_across_file_systems() {
+    let (here, elsewhere) = (tempfile::tempdir(), tempfile::tempdir_in("/dev/shm"));
+    let (Ok(here), Ok(elsewhere)) = (here, elsewhere) else {
+        eprintln!("there is no second file system here");
+        return;
+    };
+    let file = engine::TemporaryFile::create(here.path()).unwrap();
+    file.file().write_all_at(b"content", 0).unwrap();
+    let kept = elsewhere.path().join("kept");
+    std::fs::write(&kept, b"to be replaced").unwrap();
+    assert!(file.persist(&elsewhere.path().join("no/such")).is_err());
+    assert!(file.path().exists() && !file.is_persisted());
+    file.persist(&kept).unwrap();
+    assert_eq!(files_in(here.path()), 0);
+    assert_eq!(files_in(elsewhere.path()), 1);
+    drop(file);
+    assert_eq!(std::fs::read(&kept).unwrap(), b"content");
+    let usual = elsewhere.path().join("usual");
+    std::fs::write(&usual, b"").unwrap();
+    assert_eq!(
+        kept.metadata().unwrap().mode(),
+        usual.metadata().unwrap().mode()
+    );
 }
