@@ -17,6 +17,7 @@
 #include <XSUB.h>
 #include <fcntl.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include "perl_shim.h"
 
 /* ---- One source for threaded and unthreaded perls, 5.14 and later ---- */
@@ -250,18 +251,42 @@ static int call_on_own_stack(pTHX_ struct perl_shim_call *call)
     return error ? STATUS_DIED : STATUS_OK;
 }
 
+/* A copy of the statement that calls, while the call lasts. */
+struct statement {
+    COP cop;
+    struct statement *next;
+};
+
+/* Copies not in use. They are never freed: a Perl thread made in the call keeps the address. */
+static SHIM_THREAD_LOCAL struct statement *spare_statements;
+
 /* `goto LABEL` looks among the siblings of the calling statement even from a stack of its own: the
  * callee's caller is therefore a copy of that statement that has none. */
-static void copy_statement(COP *copy, const COP *statement)
+static struct statement *copy_statement(const COP *statement)
 {
-    *copy = *statement;
+    struct statement *copy = spare_statements;
+
+    if (copy)
+        spare_statements = copy->next;
+    else
+        copy = malloc(sizeof *copy);
+    if (!copy)
+        abort();
+    copy->cop = *statement;
 #ifdef OpLASTSIB_set
-    OpLASTSIB_set((OP *)copy, NULL);
+    OpLASTSIB_set((OP *)&copy->cop, NULL);
 #else
-    copy->op_sibling = NULL;
+    copy->cop.op_sibling = NULL;
 #endif
     /* A handle opened here is raw, whatever `use open` the caller has. */
-    copy->cop_hints &= ~(HINT_LEXICAL_IO_IN | HINT_LEXICAL_IO_OUT);
+    copy->cop.cop_hints &= ~(HINT_LEXICAL_IO_IN | HINT_LEXICAL_IO_OUT);
+    return copy;
+}
+
+static void put_back(struct statement *copy)
+{
+    copy->next = spare_statements;
+    spare_statements = copy;
 }
 
 static int guarded(pTHX_ struct perl_shim_call *call)
@@ -269,7 +294,7 @@ static int guarded(pTHX_ struct perl_shim_call *call)
     struct pending before = pending;
     COP *const statement = PL_curcop;
     OP *const op = PL_op;
-    COP copy;
+    struct statement *const copy = copy_statement(statement);
     /* Set and read on both sides of longjmp. */
     volatile int status = STATUS_EXITED;
     int jump;
@@ -278,18 +303,18 @@ static int guarded(pTHX_ struct perl_shim_call *call)
     call->result = call->error = NULL;
     /* An XSUB of ours that runs inside must not go on with an exit from outside. */
     pending.jump = 0;
-    copy_statement(&copy, statement);
     JMPENV_PUSH(jump);
     if (jump == 0) {
-        PL_curcop = &copy;
+        PL_curcop = &copy->cop;
         status = call_on_own_stack(aTHX_ call);
         PL_curcop = statement;
     }
     JMPENV_POP;
+    put_back(copy);
 
     if (jump != 0) {
         hold_back(aTHX_ jump);
-        if (PL_curcop == &copy)
+        if (PL_curcop == &copy->cop)
             PL_curcop = &PL_compiling;
         PL_op = op;
         return STATUS_EXITED;

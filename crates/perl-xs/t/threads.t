@@ -83,4 +83,15 @@ threads->create(
 )->join;
 pass 'a thread of a thread';
 
+my $made_inside = Example::apply(
+    sub {
+        threads->create(
+            sub {
+                join ' ', map { ( caller $_ )[2] // () } 0 .. 3;
+            }
+        );
+    }
+);
+like $made_inside->join, qr/^\d+( \d+)*$/, 'a thread made in a callback outlives it';
+
 done_testing;
