@@ -8,6 +8,7 @@ use strict;
 use warnings;
 
 use Carp         ();
+use IO::Handle   ();
 use Scalar::Util qw(refaddr);
 
 our $VERSION = '1.000';
@@ -86,9 +87,7 @@ sub _duplicate {
     my ($handle) = @_;
     return if !defined fileno *{$handle};
     open my $original, '>&', *{$handle} or return;
-    my $selected = select $original;
-    $| = 1;
-    select $selected;
+    $original->autoflush(1);
     return $original;
 }
 
