@@ -77,7 +77,8 @@ impl Options<'_> {
     /// `timeout` has rules of its own: what is no number means none.
     fn idle_timeout(&self, default: Option<Duration>) -> Result<Option<Duration>> {
         match self.get("timeout")? {
-            Some(value) => Ok(duration(value.number()?)),
+            Some(value) if value.looks_like_number()? => Ok(duration(value.number()?)),
+            Some(_) => Ok(None),
             None => Ok(default),
         }
     }
@@ -86,11 +87,14 @@ impl Options<'_> {
         let Some(value) = self.get(name)? else {
             return Ok(default);
         };
-        let seconds = value.number()?;
-        if !value.looks_like_number()? || !(0.0..1e9).contains(&seconds) {
-            return Err(takes(name, "a number of seconds, or 0 for none"));
+        let wrong = || takes(name, "a number of seconds, or 0 for none");
+        if !value.looks_like_number()? {
+            return Err(wrong());
         }
-        Ok(duration(seconds))
+        match value.number()? {
+            seconds if (0.0..1e9).contains(&seconds) => Ok(duration(seconds)),
+            _ => Err(wrong()),
+        }
     }
 
     fn number(&self, name: &str, default: u64) -> Result<u64> {
