@@ -1,0 +1,149 @@
+#!/usr/bin/env perl
+# Processes that are forked in fork_hook share the work; a fork within a callback does no
+# harm to the requests there are.
+
+use strict;
+use warnings;
+
+use FindBin;
+use Test::More;
+
+use lib "$FindBin::Bin/lib";
+use TestServer qw(backends report upload_bytes);
+
+my @PART = ( { name => 'file', file_name => 'a', content => 'x' x 100_000 } );
+
+for my $backend ( backends() ) {
+    subtest "Three processes share a listener, with $backend" => sub {
+        pipe my $gate, my $key or die "pipe: $!";
+        my $server = TestServer->start(
+            sub {
+                my ($server) = @_;
+                our @watchers;
+                $server->listen(
+                    sub {
+                        my ($cgi)  = @_;
+                        my ($file) = @{ $cgi->file('file') };
+                        report( serving => $$, $file->path );
+
+                        # Until the test lets it go, this process serves nobody else.
+                        sysread $gate, my $byte, 1;
+                        $cgi->header;
+                        $cgi->print( "$$ ", -s $file->path );
+                    },
+                    {
+                        fork_hook => sub {
+                            for ( 1 .. 2 ) {
+                                defined( my $pid = fork ) or die "fork: $!";
+                                return if !$pid;
+                                push @watchers,
+                                  EV::child( $pid, 0,
+                                    sub { report( ended => $_[0]->rstatus ) } );
+                            }
+                        }
+                    }
+                );
+            },
+            backend => $backend
+        );
+
+        my ( @clients, %paths );
+        for ( 1 .. 3 ) {
+            push @clients, $server->connect;
+            $clients[-1]->send( upload_bytes(@PART) );
+            my ( $pid, $path ) = $server->await('serving');
+            $paths{$pid} = $path;
+        }
+        is keys %paths, 3, 'each process serves one of three clients';
+        my %distinct = reverse %paths;
+        is keys %distinct, 3, 'their files have different names';
+        syswrite $key, 'xxx';
+        is_deeply [ sort map { $_->response->{body} } @clients ],
+          [ sort map { "$_ 100000" } keys %paths ], 'all are answered';
+        ok $server->await_files(0), 'no file is left';
+
+        for my $pid ( grep { $_ != $server->pid } keys %paths ) {
+            kill TERM => $pid;
+            is $server->await('ended'), 0, 'a child ends well';
+        }
+        syswrite $key, 'x';
+        like $server->upload(@PART)->{body}, qr/\A@{[ $server->pid ]} /,
+          'the parent goes on';
+        $server->stop;
+    };
+
+    subtest "A child that a callback forks, and that exits, with $backend" => sub {
+        my $server = start(
+            $backend,
+            sub {
+                my ( $cgi, $file ) = @_;
+                defined( my $pid = fork ) or die "fork: $!";
+                exit 3 if !$pid;
+                waitpid $pid, 0;
+                report( child => $? >> 8, -s $file->path );
+            }
+        );
+        is $server->upload(@PART)->{body}, 'done', 'the request is answered once';
+        is_deeply [ $server->await('child') ], [ 3, 100_000 ],
+          'the child has ended, and has left the file there';
+        is $server->upload(@PART)->{body}, 'done', 'and the next one';
+        $server->stop;
+    };
+
+    subtest "A child that a callback forks, and that goes on, with $backend" => sub {
+        my $watcher;
+        my $server = start(
+            $backend,
+            sub {
+                return if $watcher;
+                defined( my $pid = fork ) or die "fork: $!";
+                $watcher =
+                  EV::child( $pid, 0, sub { report( ended => $_[0]->rstatus ) } );
+                report( child => $pid ) if $pid;
+            }
+        );
+        is $server->upload(@PART)->{body}, 'done', 'the request is answered once';
+        my $pid = $server->await('child');
+        is $server->upload(@PART)->{body}, 'done', 'others are served' for 1 .. 20;
+        kill TERM => $pid;
+        is $server->await('ended'),        0,      'the child ends well';
+        is $server->upload(@PART)->{body}, 'done', 'the parent goes on';
+        ok $server->await_files(0), 'no file is left';
+        $server->stop;
+    };
+}
+
+subtest 'A program that a callback runs inherits no descriptors' => sub {
+    my $server = start(
+        undef,
+        sub {
+            my ( $cgi, $file ) = @_;
+            $file->fh( sub { } );
+            my $link =
+              q{perl -e 'print map { readlink($_) . "\n" } glob "/proc/self/fd/*"'};
+            report(
+                inherited => grep { m{\A(?:socket:|anon_inode:)|\Q@{[ $file->path ]}\E} }
+                  qx{$link} );
+        }
+    );
+    is $server->upload(@PART)->{body}, 'done', 'it is answered';
+    is_deeply [ $server->await('inherited') ], [], 'no socket, no file';
+    $server->stop;
+};
+
+done_testing;
+
+# A server that hands each received file to the callback.
+sub start {
+    my ( $backend, $received ) = @_;
+    return TestServer->start(
+        sub {
+            my ($server) = @_;
+            $server->listen(
+                sub { $_[0]->header; $_[0]->print('done') },
+                { on_file_received => $received }
+            );
+        },
+        backend => $backend
+    );
+}
