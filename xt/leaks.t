@@ -1,0 +1,106 @@
+#!/usr/bin/env perl
+# 100,000 requests and 1,000 uploads, and as many that fail: memory, descriptors and files
+# do not grow. Usage: prove -lv xt/leaks.t
+#
+# LEAKS_REQUESTS and LEAKS_UPLOADS set other numbers.
+
+use strict;
+use warnings;
+
+use FindBin;
+use Test::More;
+
+use lib "$FindBin::Bin/../t/lib";
+use TestServer qw(backends request_bytes upload_bytes);
+
+my $REQUESTS = $ENV{LEAKS_REQUESTS} || 100_000;
+my $UPLOADS  = $ENV{LEAKS_UPLOADS}  || 1_000;
+
+# What allocators and page tables may take besides, in KiB. One leaked SV (24 bytes and a
+# body) at each request would be several times as much.
+my $NOISE = 512;
+
+my $REQUEST = request_bytes(
+    GET => '/page?a=1&b=2',
+    { 'Cookie' => 'session=abc', 'User-Agent' => 'leaks.t', 'Accept' => '*/*' }
+);
+my $UPLOAD = upload_bytes(
+    { name => 'field', content => 'text' },
+    { name => 'file',  content => 'x' x 100_000, file_name => 'a.txt' },
+    { name => 'file',  content => 'y',           file_name => 'b.txt' },
+);
+
+# What a client does, and how often.
+my %CLIENTS = (
+    'requests'       => [ $REQUESTS, sub { exchange( $_[0], $REQUEST ) } ],
+    'uploads'        => [ $UPLOADS,  sub { exchange( $_[0], $UPLOAD ) } ],
+    'broken uploads' =>
+      [ $UPLOADS, sub { exchange( $_[0], substr $UPLOAD, 0, 60_000 ) } ],
+    'dropped uploads' => [ $UPLOADS, sub { exchange( $_[0], $UPLOAD =~ s{/}{/drop}r ) } ],
+    'exceptions'      => [ $UPLOADS, sub { exchange( $_[0], $UPLOAD =~ s{/}{/die}r ) } ],
+    'malformed heads' => [ $UPLOADS, sub { exchange( $_[0], "nonsense\r\n\r\n" ) } ],
+);
+
+for my $backend ( backends() ) {
+    for my $kind ( sort keys %CLIENTS ) {
+        my ( $count, $exchange ) = @{ $CLIENTS{$kind} };
+        subtest "$count $kind, with $backend" => sub {
+            my $server = TestServer->start( \&serve, backend => $backend );
+            $exchange->($server) for 1 .. $count / 10;
+            $server->await_files(0);
+            my ( $memory, $descriptors ) = ( memory($server), $server->descriptors );
+
+            $exchange->($server) for 1 .. $count;
+            ok $server->await_files(0),                  'no file is left';
+            ok $server->await_descriptors($descriptors), 'nor a descriptor';
+            my $growth = memory($server) - $memory;
+            cmp_ok $growth, '<', $NOISE, "memory: $memory KiB, and $growth more";
+            $server->stop;
+        };
+    }
+}
+
+done_testing;
+
+# Uses much of what an application uses.
+sub serve {
+    my ($server) = @_;
+    $SIG{__WARN__} = sub { };    ## no critic (RequireLocalizedPunctuationVars)
+    $server->listen(
+        sub {
+            my ($cgi) = @_;
+            $cgi->attach(*STDOUT);
+            $cgi->set_cookies( { seen => 1 } );
+            $cgi->header( { 'X-Header' => 'value' } );
+            print 'page ', scalar $cgi->param('a') // q{};
+            $cgi->flush_wait( sub { } );
+            for my $file ( @{ $cgi->file('file') } ) {
+                $file->fh( sub { readline $_[0] } );
+            }
+            die "an exception\n" if $cgi->{headers}{SCRIPT_NAME} eq '/die';
+        },
+        {
+            on_file_open => sub { $_[0]->drop if $_[0]{headers}{SCRIPT_NAME} eq '/drop' },
+            on_file_write => sub { $_[1]{length} += length $_[2] },
+            on_error      => sub { },
+        }
+    );
+    return;
+}
+
+sub exchange {
+    my ( $server, $bytes ) = @_;
+    my $client = $server->connect;
+    $client->send($bytes);
+    $client->shutdown;
+    return $client->is_closed;
+}
+
+# The resident memory in KiB: see proc(5).
+sub memory {
+    my ($server) = @_;
+    my $pid = $server->pid;
+    open my $status, '<', "/proc/$pid/status" or die "/proc/$pid/status: $!";
+    my ($kibibytes) = map { /\AVmRSS:\s+(\d+)/ } readline $status;
+    return $kibibytes;
+}
