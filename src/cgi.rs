@@ -13,6 +13,7 @@ use crate::buffer::{self, Reply};
 use crate::header;
 use crate::server::Server;
 use crate::text;
+use crate::value::defined;
 
 pub fn define(package: Package) -> Result<()> {
     package.define("copy", copy)?;
@@ -55,52 +56,37 @@ fn fd(arguments: &Arguments<'_>) -> Result<Returned> {
 /// `$cgi->fh`: a handle of the socket. What was read of the body along with the
 /// head is read from it first.
 fn fh(arguments: &Arguments<'_>) -> Result<Returned> {
-    let perl = arguments.perl();
     let closed = || Error::croak("Can`t get fh of closed socket!");
     let buffer = buffer(&this(arguments)?)?.ok_or_else(closed)?;
-    if let Some(handle) = buffer.get("fh")? {
-        return Ok(handle.into());
-    }
     let reply = buffer.attached::<Reply>().ok_or_else(closed)?;
-    let socket = duplicate(reply.id).ok_or_else(closed)?;
-    let handle = handle::open(perl, socket, Mode::ReadWrite, Some("IO::Handle"))?;
-    if let Some(server) = Server::current() {
-        let unread = server.with_engine(|engine| engine.take_unread(reply.id));
-        handle::unread(&handle, &unread)?;
-    }
-    buffer.insert("fh", handle.clone())?;
-    Ok(handle.into())
+    let handle = reply.handle(arguments.perl(), &buffer)?;
+    Ok(handle.ok_or_else(closed)?.into())
 }
 
 /// `$cgi->header(\%fields?)`: prints the head of the reply.
 fn header(arguments: &Arguments<'_>) -> Result<Returned> {
     let perl = arguments.perl();
     let object = this(arguments)?;
-    let reply =
-        reply(&object)?.ok_or_else(|| Error::croak("Can`t print headers to closed socket!"))?;
-    let fields = match arguments.get(1) {
-        Some(fields) if fields.is_defined()? => Some(
+    let buffer =
+        buffer(&object)?.ok_or_else(|| Error::croak("Can`t print headers to closed socket!"))?;
+    let fields = match defined(arguments.get(1))? {
+        Some(fields) => Some(
             fields
                 .as_hash()
                 .ok_or_else(|| Error::croak("header takes a hash reference"))?,
         ),
-        _ => None,
+        None => None,
     };
-    let cookies = match object.get("cookiesbuffer")? {
-        Some(cookies) if cookies.is_defined()? => cookies.bytes()?,
-        _ => Vec::new(),
-    };
-    let head = header::head(fields.as_ref(), &cookies)?;
-    Ok(buffer::answer(perl, write(reply.id, &head)))
+    let head = header::head(fields.as_ref(), &cookie_lines(&object)?)?;
+    buffer::write(perl, &buffer, &head)
 }
 
 /// `$cgi->print(@list)`
 fn print(arguments: &Arguments<'_>) -> Result<Returned> {
     let perl = arguments.perl();
-    let reply =
-        reply(&this(arguments)?)?.ok_or_else(|| Error::croak("Can`t print to closed socket!"))?;
-    let is_open = buffer::append(perl, reply.id, buffer::rest(arguments))?;
-    Ok(buffer::answer(perl, is_open))
+    let buffer =
+        buffer(&this(arguments)?)?.ok_or_else(|| Error::croak("Can`t print to closed socket!"))?;
+    buffer::append(perl, &buffer, buffer::rest(arguments))
 }
 
 /// `$cgi->set_cookies(\%cookies, $lifetime?)`: `header` sends them.
@@ -111,16 +97,13 @@ fn set_cookies(arguments: &Arguments<'_>) -> Result<Returned> {
         .required(1, "cookies")?
         .as_hash()
         .ok_or_else(|| Error::croak("set_cookies takes a hash reference"))?;
-    let lifetime = match arguments.get(2) {
-        Some(seconds) if seconds.is_defined()? => seconds.integer()?,
-        _ => perl
+    let lifetime = match defined(arguments.get(2))? {
+        Some(seconds) => seconds.integer()?,
+        None => perl
             .scalar_variable("HTTP::Server::EV::CGI::cookies_lifetime")
             .integer()?,
     };
-    let mut lines = match object.get("cookiesbuffer")? {
-        Some(lines) if lines.is_defined()? => lines.bytes()?,
-        _ => Vec::new(),
-    };
+    let mut lines = cookie_lines(&object)?;
     lines.extend(header::cookies(&cookies, lifetime)?);
     object.insert("cookiesbuffer", Scalar::from_bytes(perl, &lines))?;
     Ok(Returned::Nothing)
@@ -182,6 +165,7 @@ fn duplicate(id: RequestId) -> Option<std::os::fd::OwnedFd> {
     server.with_engine(|engine| engine.duplicate(id))?.ok()
 }
 
-fn write(id: RequestId, bytes: &[u8]) -> bool {
-    Server::current().is_some_and(|server| server.with_engine(|engine| engine.write(id, bytes)))
+/// The `Set-Cookie` lines of the next `header`.
+fn cookie_lines(object: &Hash) -> Result<Vec<u8>> {
+    defined(object.get("cookiesbuffer")?)?.map_or_else(|| Ok(Vec::new()), |lines| lines.bytes())
 }

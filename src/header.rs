@@ -2,7 +2,9 @@
 
 use std::time::{Duration, SystemTime};
 
-use perl_xs::{Error, Hash, Result, Scalar};
+use perl_xs::{Error, Hash, Result};
+
+use crate::value::truth;
 
 const SERVER: &[u8] = b"Perl HTTP::Server::EV";
 const STATUS: &[u8] = b"200 OK";
@@ -72,21 +74,11 @@ fn expires(lifetime: i64) -> Result<String> {
 }
 
 fn value_or(fields: Option<&Hash>, name: &str, default: &[u8]) -> Result<Vec<u8>> {
-    match given(fields, name)? {
-        Some(value) => value.bytes(),
-        None => Ok(default.to_vec()),
-    }
-}
-
-/// The value, if it is true.
-fn given(fields: Option<&Hash>, name: &str) -> Result<Option<Scalar>> {
-    let Some(fields) = fields else {
-        return Ok(None);
+    let given = match fields {
+        Some(fields) => truth(fields.get(name)?)?,
+        None => None,
     };
-    match fields.get(name)? {
-        Some(value) if value.is_true()? => Ok(Some(value)),
-        _ => Ok(None),
-    }
+    given.map_or_else(|| Ok(default.to_vec()), |value| value.bytes())
 }
 
 fn append_line(lines: &mut Vec<u8>, name: &[u8], value: &[u8]) {

@@ -2,7 +2,7 @@
 //!
 //! | file | what it is |
 //! |---|---|
-//! | `server.rs` | this thread's engine, its place in EV's loop, the tables |
+//! | `server/` | this thread's engine, the tables, and its part in EV's loop |
 //! | `dispatch.rs` | the engine's events become calls of Perl code |
 //! | `listener.rs`, `options.rs` | `listen`, and `HTTP::Server::EV::PortListener` |
 //! | `request.rs` | builds the request object |
@@ -10,6 +10,7 @@
 //! | `buffer.rs` | `HTTP::Server::EV::Buffer` |
 //! | `multipart_file.rs` | `HTTP::Server::EV::MultipartFile` |
 //! | `text.rs` | decoded text as Perl strings |
+//! | `value.rs` | arguments and options that may be missing |
 //!
 //! The rule that keeps it sound: no borrow of the engine or of a table is held
 //! while Perl code can run, and Perl values are dropped outside of them too, as
@@ -27,6 +28,7 @@ mod options;
 mod request;
 mod server;
 mod text;
+mod value;
 
 use perl_xs::{Arguments, Perl, Result, Returned};
 

@@ -10,13 +10,19 @@ use perl_xs::{Arguments, Error, Hash, Package, Perl, Result, Returned, Scalar};
 
 use crate::options::Options;
 use crate::server::Server;
+use crate::value::truth;
 
 const PACKAGE: &str = "HTTP::Server::EV::PortListener";
 
+/// The keys that `listen` sets for itself.
+const OWN_KEYS: [&[u8]; 4] = [b"cb", b"port", b"socket", b"stopped"];
+
 /// What a PortListener holds of the engine. The engine's listener outlives it:
 /// `%HTTP::Server::EV::listeners` keeps each for as long as the process runs.
-struct Listening {
+pub struct Listening {
     id: ListenerId,
+    /// Whether `+` is a space in the forms that come here.
+    pub plus_as_space: bool,
 }
 
 pub fn define(package: Package) -> Result<()> {
@@ -27,31 +33,24 @@ pub fn define(package: Package) -> Result<()> {
 /// `HTTP::Server::EV->listen($what, $callback, \%options)`
 pub fn listen(arguments: &Arguments<'_>) -> Result<Returned> {
     let perl = arguments.perl();
-    let what = given(arguments, 1)?.ok_or_else(|| Error::croak("Port undefined!"))?;
+    let what = truth(arguments.get(1))?.ok_or_else(|| Error::croak("Port undefined!"))?;
     let listeners = perl.hash_variable("HTTP::Server::EV::listeners");
     let key = what.bytes()?;
     if listeners.contains_key(&key)? {
         return Err(Error::croak("You can`t bind two listeners on one port!\n"));
     }
 
-    let listener = match given(arguments, 3)? {
-        Some(options) => options
-            .as_hash()
-            .ok_or_else(|| Error::croak("listen takes a hash reference of options"))?,
-        None => Hash::new(perl),
-    };
+    let listener = options_hash(perl, truth(arguments.get(3))?)?;
     let instance = perl.scalar_variable("HTTP::Server::EV::instance").as_hash();
     let options = Options {
         listener: &listener,
         server: instance.as_ref(),
     };
-    if let Some(plus_as_space) = options.get("plus_as_space")? {
-        listener.insert("plus_as_space", plus_as_space.copy()?)?;
-    }
+    let plus_as_space = truth(options.get("plus_as_space")?)?.is_some();
     let options = options.read()?;
     let socket = socket(&what, &listener)?;
 
-    let callback = given(arguments, 2)?.ok_or_else(|| Error::croak("No callback!"))?;
+    let callback = truth(arguments.get(2))?.ok_or_else(|| Error::croak("No callback!"))?;
     if callback.as_code().is_none() {
         return Err(Error::croak(
             "listen takes a code reference as its callback",
@@ -71,11 +70,32 @@ pub fn listen(arguments: &Arguments<'_>) -> Result<Returned> {
     let id = server
         .with_engine(|engine| engine.listen(socket, options))
         .map_err(|error| cannot_listen(&what, &error))?;
-    listener.attach(Rc::new(Listening { id }));
+    listener.attach(Rc::new(Listening { id, plus_as_space }));
     listener.bless(PACKAGE)?;
     server.add_listener(id, listener.clone());
     listeners.insert(&key, listener.reference())?;
     Ok(listener.reference().into())
+}
+
+/// The hash that becomes the PortListener: the application's own, or a copy where
+/// that is a PortListener already because its options serve a second address.
+fn options_hash(perl: Perl, given: Option<Scalar>) -> Result<Hash> {
+    let Some(given) = given else {
+        return Ok(Hash::new(perl));
+    };
+    let given = given
+        .as_hash()
+        .ok_or_else(|| Error::croak("listen takes a hash reference of options"))?;
+    if given.attached::<Listening>().is_none() {
+        return Ok(given);
+    }
+    let copy = Hash::new(perl);
+    for (key, value) in given.pairs()? {
+        if !OWN_KEYS.contains(&key.bytes.as_slice()) {
+            copy.insert_key(&key, value.copy()?)?;
+        }
+    }
+    Ok(copy)
 }
 
 /// The keys `port`, which tells the number even if the system chose it, and
@@ -126,19 +146,6 @@ fn this(arguments: &Arguments<'_>) -> Result<(Rc<Server>, Hash, ListenerId)> {
     }
 }
 
-/// The argument, if it is true.
-fn given(arguments: &Arguments<'_>, index: usize) -> Result<Option<Scalar>> {
-    truth(arguments.get(index))
-}
-
-/// The value, if it is true.
-fn truth(value: Option<Scalar>) -> Result<Option<Scalar>> {
-    match value {
-        Some(value) if value.is_true()? => Ok(Some(value)),
-        _ => Ok(None),
-    }
-}
-
 /// Binds the address, or takes over the socket the application brought: as the
 /// first argument, as `{ fd => N }` there, or as the option `socket`.
 fn socket(what: &Scalar, listener: &Hash) -> Result<ListenSocket> {
@@ -161,8 +168,11 @@ fn socket(what: &Scalar, listener: &Hash) -> Result<ListenSocket> {
 
 fn numbered_descriptor(options: &Hash) -> Result<i32> {
     let wrong = || Error::croak("HTTP::Server::EV: fd takes the number of a listening socket");
-    let number = options.get("fd")?.ok_or_else(wrong)?.integer()?;
-    i32::try_from(number).map_err(|_| wrong())
+    let number = options.get("fd")?.ok_or_else(wrong)?;
+    if !number.looks_like_number()? {
+        return Err(wrong());
+    }
+    i32::try_from(number.integer()?).map_err(|_| wrong())
 }
 
 fn bind(what: &Scalar) -> Result<ListenSocket> {

@@ -5,6 +5,8 @@ use std::time::Duration;
 use engine::{Limits, ListenerOptions};
 use perl_xs::{Error, Hash, Result, Scalar};
 
+use crate::value::defined;
+
 const CALLBACKS: [&str; 6] = [
     "fork_hook",
     "on_error",
@@ -37,7 +39,7 @@ impl Options<'_> {
             write_timeout: self.seconds("write_timeout", default.write_timeout)?,
             body_methods: self.methods(default.body_methods)?,
             error_responses: self.flag("error_responses")?,
-            report_file_data: defined(self.listener, "on_file_write")?.is_some(),
+            report_file_data: defined(self.listener.get("on_file_write")?)?.is_some(),
             max_connections: self.number("max_connections", default.max_connections)?,
         })
     }
@@ -64,7 +66,7 @@ impl Options<'_> {
 
     fn check_callbacks(&self) -> Result<()> {
         for name in CALLBACKS {
-            match defined(self.listener, name)? {
+            match defined(self.listener.get(name)?)? {
                 Some(value) if value.as_code().is_none() => {
                     return Err(takes(name, "a code reference"));
                 }
@@ -124,18 +126,11 @@ impl Options<'_> {
 
     /// The value that counts, unless it is undefined in both places.
     pub fn get(&self, name: &str) -> Result<Option<Scalar>> {
-        let own = defined(self.listener, name)?;
+        let own = defined(self.listener.get(name)?)?;
         match (own, self.server) {
-            (None, Some(server)) => defined(server, name),
+            (None, Some(server)) => defined(server.get(name)?),
             (own, _) => Ok(own),
         }
-    }
-}
-
-fn defined(options: &Hash, name: &str) -> Result<Option<Scalar>> {
-    match options.get(name)? {
-        Some(value) if value.is_defined()? => Ok(Some(value)),
-        _ => Ok(None),
     }
 }
 

@@ -7,6 +7,7 @@ use engine::{Head, Limits, RequestId, SocketAddress};
 use perl_xs::{Array, Hash, Key, Perl, Result, Scalar};
 
 use crate::buffer;
+use crate::listener::Listening;
 use crate::text;
 
 const PACKAGE: &str = "HTTP::Server::EV::CGI";
@@ -118,8 +119,10 @@ pub fn watches_client(object: &Hash) -> Result<bool> {
 fn headers(perl: Perl, head: &Head) -> Result<Hash> {
     let headers = Hash::new(perl);
     headers.reserve(3 * head.request.headers().len() + SERVER_KEYS.len());
+    let mut from_dashes = Vec::new();
     for (name, value) in head.request.headers() {
-        add_header(perl, &headers, name, value)?;
+        let value = Scalar::from_bytes(perl, value);
+        add_header(&headers, name, value, &mut from_dashes)?;
     }
     add_server_keys(perl, &headers, head)?;
     Ok(headers)
@@ -127,22 +130,27 @@ fn headers(perl: Perl, head: &Head) -> Result<Hash> {
 
 /// Stores one scalar under the name as it came, as `HTTP_` and the name in
 /// capitals, and as the same with underscores for dashes (RFC 3875, 4.1.18).
-/// A name that comes with underscores never replaces one that has dashes.
-fn add_header(perl: Perl, headers: &Hash, name: &[u8], value: &[u8]) -> Result<()> {
-    let value = Scalar::from_bytes(perl, value);
+/// A name that comes with underscores never replaces one that came with dashes.
+fn add_header(
+    headers: &Hash,
+    name: &[u8],
+    value: Scalar,
+    from_dashes: &mut Vec<Vec<u8>>,
+) -> Result<()> {
     if !name.starts_with(b"HTTP_") && !SERVER_KEYS.contains(&name) {
         headers.insert(name, value.clone())?;
     }
     let dashed = [b"HTTP_".as_slice(), &name.to_ascii_uppercase()].concat();
-    if name.contains(&b'_') && headers.contains_key(&dashed)? {
-        return Ok(());
-    }
     if name.contains(&b'-') {
-        let underscored = dashed.iter().map(|&byte| match byte {
-            b'-' => b'_',
-            other => other,
-        });
-        headers.insert(underscored.collect::<Vec<u8>>(), value.clone())?;
+        let underscored: Vec<u8> = dashed
+            .iter()
+            .map(|&byte| if byte == b'-' { b'_' } else { byte })
+            .collect();
+        headers.insert(&underscored, value.clone())?;
+        from_dashes.push(underscored);
+    }
+    if from_dashes.contains(&dashed) {
+        return Ok(());
     }
     headers.insert(dashed, value)
 }
@@ -173,6 +181,7 @@ fn add_server_keys(perl: Perl, headers: &Hash, head: &Head) -> Result<()> {
     )?;
     headers.insert("SERVER_NAME", bytes(&server_name(head)))?;
     headers.insert("SERVER_PORT", number(head.local.port()))?;
+    headers.insert("SERVER_SOFTWARE", bytes(b"HTTP::Server::EV"))?;
     headers.insert("GATEWAY_INTERFACE", bytes(b"CGI/1.1"))
 }
 
@@ -216,13 +225,10 @@ fn field_options(perl: Perl, listener: &Hash) -> Result<urlencoded::Options> {
     let fields = perl
         .scalar_variable("HTTP::Server::EV::CGI::MAX_URLENCODED_FIELDS")
         .integer()?;
-    let plus_as_space = match listener.get("plus_as_space")? {
-        Some(plus_as_space) => plus_as_space.is_true()?,
-        None => false,
-    };
+    let listening = listener.attached::<Listening>();
     Ok(urlencoded::Options {
         max_fields: u64::try_from(fields).unwrap_or(0),
-        plus_as_space,
+        plus_as_space: listening.is_some_and(|listening| listening.plus_as_space),
     })
 }
 

@@ -56,6 +56,8 @@ pub(crate) struct Connection {
     pub(crate) released: bool,
     /// Somebody else has a descriptor of this socket.
     pub(crate) duplicated: bool,
+    /// A forked child may have a descriptor of this socket.
+    pub(crate) forked: bool,
     pub(crate) watched: bool,
     /// The client's end is reported once.
     disconnect_reported: bool,
@@ -145,6 +147,7 @@ impl Connection {
             suspended: false,
             released: false,
             duplicated: false,
+            forked: false,
             watched: false,
             disconnect_reported: false,
             notify_drained: false,

@@ -348,6 +348,14 @@ impl Engine {
         Ok(())
     }
 
+    /// The process has forked: until the child lets go of them, all connections of now have a
+    /// second owner, who must not keep a client waiting for the end of its reply.
+    pub fn note_fork(&mut self) {
+        for (_, connection) in &mut self.connections {
+            connection.forked = true;
+        }
+    }
+
     /// The process ends: finishes what the writer threads have begun and ends them, removes
     /// every temporary file that was not kept, and closes everything.
     pub fn shut_down(&mut self) {
@@ -470,9 +478,7 @@ impl Engine {
         };
         match connection.phase {
             // The failure is reported first, and the request over with its acknowledgement.
-            Phase::Failing {
-                delivered: false, ..
-            } => return,
+            Phase::Failing { .. } => return,
             _ if connection.gone => return self.close(request.slot),
             _ => {}
         }
@@ -516,6 +522,14 @@ impl Engine {
         let duplicate = socket::duplicate(&connection.socket);
         connection.duplicated |= duplicate.is_ok();
         Some(duplicate)
+    }
+
+    /// The application has closed what [`duplicate`](Engine::duplicate) gave it, every one of
+    /// them: the connection is the engine's alone again.
+    pub fn duplicates_closed(&mut self, request: RequestId) {
+        if let Some(connection) = find(&mut self.connections, request) {
+            connection.duplicated = false;
+        }
     }
 
     /// What was read along with the head of a request whose body is left to the application.
@@ -1038,8 +1052,11 @@ impl Engine {
                         .push_back(Event::OutOfDescriptors { listener: id });
                 }
             }
-            // The client has given up before it was accepted (accept(2), "Error handling").
-            Err(_) => {}
+            Err(error) if is_client_fault(error) => {}
+            // The socket itself is unfit, and may stay so.
+            Err(_) => {
+                listener.pause(self.now);
+            }
         }
     }
 
@@ -1102,8 +1119,11 @@ impl Engine {
             return;
         };
         // Otherwise the system would report what happens to the duplicate.
-        if connection.duplicated {
+        if connection.duplicated || connection.forked {
             deregister(&self.poll, &connection.socket);
+        }
+        if connection.forked && !connection.duplicated {
+            socket::shut_down_sending(&connection.socket);
         }
         drop(connection);
         self.resume_listeners();
@@ -1180,6 +1200,24 @@ fn find(connections: &mut Slab<Connection>, request: RequestId) -> Option<&mut C
     connections
         .get_mut(request.slot)
         .filter(|found| found.request == request && !found.released)
+}
+
+/// The client has given up, or its network, before it was accepted: the next one may do better
+/// (accept(2), "Error handling").
+fn is_client_fault(error: Errno) -> bool {
+    matches!(
+        error,
+        Errno::CONNABORTED
+            | Errno::INTR
+            | Errno::PROTO
+            | Errno::NETDOWN
+            | Errno::NETUNREACH
+            | Errno::HOSTDOWN
+            | Errno::HOSTUNREACH
+            | Errno::NOPROTOOPT
+            | Errno::OPNOTSUPP
+            | Errno::PERM
+    )
 }
 
 fn find_listener(listeners: &mut Slab<Listener>, id: ListenerId) -> Option<&mut Listener> {

@@ -37,7 +37,7 @@ struct perl_ev_watchers {
     int stopped;
 };
 
-static volatile unsigned int fork_generation;
+static perl_ev_fork_counts fork_counts;
 
 static struct ev_loop *
 default_loop(void)
@@ -50,9 +50,15 @@ default_loop(void)
 static void
 note_fork_in_child(void)
 {
-    fork_generation++;
+    fork_counts.led_here++;
     if (GEVAPI && default_loop())
         ev_loop_fork(default_loop());
+}
+
+static void
+note_fork_in_parent(void)
+{
+    fork_counts.from_here++;
 }
 
 /* The last step of every callback: it may not come back, as the guest's Perl
@@ -208,7 +214,7 @@ perl_ev_bind(void *interpreter)
     GEVAPI = INT2PTR(struct EVAPI *, SvIVX(api));
     if (GEVAPI->ver != EV_API_VERSION || GEVAPI->rev < EV_API_REVISION || !default_loop())
         return -1;
-    if (!registered && pthread_atfork(NULL, NULL, note_fork_in_child) != 0)
+    if (!registered && pthread_atfork(NULL, note_fork_in_parent, note_fork_in_child) != 0)
         return -1;
     registered = 1;
     return 0;
@@ -230,6 +236,8 @@ perl_ev_start(const perl_ev_guest_functions *functions, void *guest, int descrip
     ev_fork_init(&watchers->forked, on_fork);
     /* Below this priority an idle watcher starves while anything else is busy. */
     ev_set_priority(&watchers->idle, EV_MAXPRI);
+    /* EV makes `data` of every watcher an SV pointer; in watchers of C's own it never
+     * looks at it. */
     watchers->readable.data = watchers->timer.data = watchers->idle.data =
         watchers->prepare.data = watchers->forked.data = (SV *)watchers;
 
@@ -280,8 +288,8 @@ perl_ev_now(void)
     return GEVAPI ? ev_now(default_loop()) : 0;
 }
 
-unsigned int
-perl_ev_fork_generation(void)
+perl_ev_fork_counts
+perl_ev_forks(void)
 {
-    return fork_generation;
+    return fork_counts;
 }

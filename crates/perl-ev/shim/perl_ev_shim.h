@@ -30,7 +30,12 @@ void perl_ev_stop(perl_ev_watchers *watchers);
 
 double perl_ev_now(void);
 
-/* How many times this process was forked off since the library was loaded. */
-unsigned int perl_ev_fork_generation(void);
+/* Calls of fork() since the library was loaded. */
+typedef struct {
+    unsigned int led_here;  /* those of which this process is the child, or a child's child */
+    unsigned int from_here; /* those that made a child of this process */
+} perl_ev_fork_counts;
+
+perl_ev_fork_counts perl_ev_forks(void);
 
 #endif

@@ -102,11 +102,24 @@ pub fn now() -> f64 {
     unsafe { sys::perl_ev_now() }
 }
 
-/// How many times `fork` led to this process since the library was loaded. It
-/// differs from a number noted earlier if, and only if, this is another process.
-pub fn fork_generation() -> u32 {
-    // SAFETY: reads a number.
-    unsafe { sys::perl_ev_fork_generation() }
+/// The calls of `fork` since the library was loaded, seen from this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Forks {
+    /// Those that led to this process. It differs from a number noted earlier if, and only if,
+    /// this is another process.
+    pub led_here: u32,
+    /// Those that made a child of this process, which may hold on to every descriptor of then.
+    pub from_here: u32,
+}
+
+/// Counts the calls of `fork` since the library was loaded, in Perl or in C.
+pub fn forks() -> Forks {
+    // SAFETY: reads two numbers.
+    let counts = unsafe { sys::perl_ev_forks() };
+    Forks {
+        led_here: counts.led_here,
+        from_here: counts.from_here,
+    }
 }
 
 static FUNCTIONS: sys::GuestFunctions = sys::GuestFunctions {

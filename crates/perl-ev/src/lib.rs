@@ -8,8 +8,8 @@
 //! Pitfalls first:
 //!
 //! - After `fork`, parent and child share the epoll instance behind the
-//!   descriptor. The guest compares [`fork_generation`] with the number it
-//!   noted before it polls, and builds a new one when they differ, as Perl code
+//!   descriptor. The guest compares [`forks`] with the numbers it noted
+//!   before it polls, and builds a new one in a child, as Perl code
 //!   may have forked in the middle of a callback; [`Guest::forked`] alone comes
 //!   too late for that.
 //! - Watchers of this crate never keep `EV::run` running. [`Sleep::holds_loop`]
@@ -44,4 +44,4 @@
 mod driver;
 mod sys;
 
-pub use driver::{Driver, Guest, Sleep, fork_generation, now};
+pub use driver::{Driver, Forks, Guest, Sleep, forks, now};

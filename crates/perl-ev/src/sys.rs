@@ -23,6 +23,13 @@ pub struct Watchers {
     _private: [u8; 0],
 }
 
+/// See the header.
+#[repr(C)]
+pub struct ForkCounts {
+    pub led_here: c_uint,
+    pub from_here: c_uint,
+}
+
 unsafe extern "C" {
     pub fn perl_ev_bind(my_perl: *mut c_void) -> c_int;
     pub fn perl_ev_start(
@@ -34,5 +41,5 @@ unsafe extern "C" {
     pub fn perl_ev_wake(watchers: *mut Watchers);
     pub fn perl_ev_stop(watchers: *mut Watchers);
     pub fn perl_ev_now() -> f64;
-    pub fn perl_ev_fork_generation() -> c_uint;
+    pub fn perl_ev_forks() -> ForkCounts;
 }

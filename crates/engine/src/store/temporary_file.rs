@@ -86,13 +86,19 @@ impl TemporaryFile {
     ///
     /// What rename(2), open(2), read(2) or write(2) said. Nothing has changed then.
     pub fn persist(&self, to: &Path) -> io::Result<()> {
-        let mut place = self.shared.place();
-        if place.persisted {
-            return copy(&place.path, to);
+        let _one_at_a_time = self.shared.persisting.lock();
+        let (from, persisted) = {
+            let place = self.shared.place();
+            (place.path.clone(), place.persisted)
+        };
+        if persisted {
+            return copy(&from, to);
         }
-        self.shared.relocate(&place.path, to)?;
-        place.path = to.to_path_buf();
-        place.persisted = true;
+        self.shared.relocate(&from, to)?;
+        *self.shared.place() = Place {
+            path: to.to_path_buf(),
+            persisted: true,
+        };
         Ok(())
     }
 
@@ -112,6 +118,7 @@ impl TemporaryFile {
                 file,
                 size: AtomicU64::new(0),
                 place: Mutex::new(place),
+                persisting: Mutex::new(()),
                 creator: process::id(),
                 removals,
             }),
@@ -148,7 +155,10 @@ impl WeakTemporaryFile {
 struct Shared {
     file: File,
     size: AtomicU64,
+    /// Locked for a moment only.
     place: Mutex<Place>,
+    /// Locked for as long as moving or copying takes.
+    persisting: Mutex<()>,
     /// A forked child has this handle too, but the file is not the child's to remove.
     creator: u32,
     removals: Option<Removals>,

@@ -45,7 +45,7 @@ sub close {
 
 sub file {
     my ( $self, $name ) = @_;
-    return $self->{file_a}{$name} || [];
+    return _values( $self->{file_a}, $name );
 }
 
 sub flush {
@@ -65,7 +65,7 @@ sub flush_wait {
 
 sub get {
     my ( $self, $name ) = @_;
-    return $self->{get_a}{$name} || [];
+    return _values( $self->{get_a}, $name );
 }
 
 # Leaves the main callback from any depth and ends the reply with what was
@@ -79,18 +79,25 @@ sub next {
 
 sub param {
     my ( $self, $name ) = @_;
-    my $values = $self->{get_a}{$name} || $self->{post_a}{$name} || [];
+    my $values = _values( $self->{get_a}, $name );
+    $values = _values( $self->{post_a}, $name ) if !@{$values};
     return wantarray ? @{$values} : $values->[-1];
 }
 
 sub post {
     my ( $self, $name ) = @_;
-    return $self->{post_a}{$name} || [];
+    return _values( $self->{post_a}, $name );
 }
 
 sub start_timer {
     my ($self) = @_;
     return $self->{timer} = EV::now;
+}
+
+# The list itself, for the application to change, but none made by looking.
+sub _values {
+    my ( $lists, $name ) = @_;
+    return $lists && $lists->{$name} || [];
 }
 
 sub _open_buffer {

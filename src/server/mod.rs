@@ -1,5 +1,7 @@
-//! What this thread serves: the engine, its place in EV's loop, and which Perl
-//! objects belong to which request.
+//! What this thread serves: the engine, and which Perl objects belong to which
+//! request. Its part in EV's loop is in `turn.rs`.
+
+mod turn;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
@@ -8,36 +10,31 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::time::Duration;
 
-use engine::{Engine, Event, ListenerId, RequestId, WorkId, Writer};
-use perl_ev::{Driver, Guest, Sleep};
+use engine::{Engine, ListenerId, RequestId, WorkId, Writer};
+use perl_ev::{Driver, Sleep};
 use perl_xs::{Arguments, Code, Error, Hash, Perl, Result, Returned, Scalar};
-
-use crate::dispatch;
-
-/// Polls once more while the last round brought several events, so that a burst
-/// costs one turn of EV's loop; bounded, so that EV's other watchers are served.
-const ROUNDS_PER_WAKE_UP: usize = 8;
 
 thread_local! {
     static SERVER: RefCell<Option<Rc<Server>>> = const { RefCell::new(None) };
+    /// The interpreter ends, or has: nothing is started any more.
+    static HAS_ENDED: Cell<bool> = const { Cell::new(false) };
 }
 
 /// The engine and the Perl objects it is known by.
 pub struct Server {
+    perl: Perl,
     engine: RefCell<Engine>,
     driver: RefCell<Option<Driver>>,
-    fork_generation: Cell<u32>,
-    /// What the loop was told in `prepare`, until it calls back.
-    told: Cell<Option<Sleep>>,
+    forks: Cell<perl_ev::Forks>,
+    /// What the loop was told before it last slept, until it calls back.
+    last_sleep: Cell<Option<Sleep>>,
     listeners: RefCell<HashMap<ListenerId, Hash>>,
     requests: RefCell<HashMap<RequestId, Request>>,
     waiting_for_drain: RefCell<HashMap<RequestId, DrainWait>>,
     works: RefCell<HashMap<WorkId, Code>>,
     deferred: RefCell<VecDeque<(Code, Vec<Scalar>)>>,
-    /// Replies whose owner went while the engine was in use.
-    finished: RefCell<Vec<RequestId>>,
+    late_commands: RefCell<Vec<(RequestId, Command)>>,
     temporary_directory: RefCell<Vec<u8>>,
     temporary_directory_variable: Scalar,
 }
@@ -54,10 +51,12 @@ pub struct Request {
     pub buffer: Scalar,
 }
 
+type Command = fn(&mut Engine, RequestId);
+
 /// Who waits for a Buffer to be sent; the Buffer is kept until it is.
 struct DrainWait {
     callbacks: Vec<Code>,
-    _buffer: Scalar,
+    buffer: Scalar,
 }
 
 impl Server {
@@ -66,19 +65,23 @@ impl Server {
         if let Some(server) = Server::current() {
             return Ok(server);
         }
+        if HAS_ENDED.get() {
+            return Err(Error::croak("HTTP::Server::EV has ended with the program"));
+        }
         let engine = Engine::new().map_err(|error| Error::croak(cannot("start", &error)))?;
         let descriptor = engine.as_raw_fd();
         let server = Rc::new(Server {
+            perl,
             engine: RefCell::new(engine),
             driver: RefCell::default(),
-            fork_generation: Cell::new(perl_ev::fork_generation()),
-            told: Cell::new(None),
+            forks: Cell::new(perl_ev::forks()),
+            last_sleep: Cell::new(None),
             listeners: RefCell::default(),
             requests: RefCell::default(),
             waiting_for_drain: RefCell::default(),
             works: RefCell::default(),
             deferred: RefCell::default(),
-            finished: RefCell::default(),
+            late_commands: RefCell::default(),
             temporary_directory: RefCell::default(),
             temporary_directory_variable: perl.scalar_variable("HTTP::Server::EV::tmp_path"),
         });
@@ -143,13 +146,24 @@ impl Server {
 
     /// Nobody holds the Buffer of this reply any more: send the rest and close.
     pub fn finish(&self, id: RequestId) {
+        self.command(id, Engine::finish);
+        self.forget(id);
+    }
+
+    /// Nobody holds a duplicate of this request's socket any more.
+    pub fn duplicates_closed(&self, id: RequestId) {
+        self.command(id, Engine::duplicates_closed);
+    }
+
+    /// A command that comes from a destructor, and so perhaps while the engine is
+    /// in use: it is then carried out later.
+    fn command(&self, id: RequestId, command: Command) {
         self.follow_fork();
         match self.engine.try_borrow_mut() {
-            Ok(mut engine) => engine.finish(id),
-            Err(_) => self.finished.borrow_mut().push(id),
+            Ok(mut engine) => command(&mut engine, id),
+            Err(_) => self.late_commands.borrow_mut().push((id, command)),
         }
         self.wake_loop();
-        self.forget(id);
     }
 
     /// Drops what is known of the request.
@@ -165,7 +179,7 @@ impl Server {
             .entry(id)
             .or_insert_with(|| DrainWait {
                 callbacks: Vec::new(),
-                _buffer: buffer,
+                buffer,
             })
             .callbacks
             .push(callback);
@@ -176,7 +190,7 @@ impl Server {
     pub fn take_drain_callbacks(&self, id: RequestId) -> (Vec<Code>, Option<Scalar>) {
         let wait = self.waiting_for_drain.borrow_mut().remove(&id);
         match wait {
-            Some(wait) => (wait.callbacks, Some(wait._buffer)),
+            Some(wait) => (wait.callbacks, Some(wait.buffer)),
             None => (Vec::new(), None),
         }
     }
@@ -210,152 +224,43 @@ impl Server {
         Ok(())
     }
 
-    /// In the child of a `fork` the connections are the parent's: they are let
-    /// go, and the listeners are watched with a poll of our own.
-    fn follow_fork(&self) {
-        let generation = perl_ev::fork_generation();
-        if self.fork_generation.replace(generation) == generation {
-            return;
-        }
-        let rebuilt = self.engine.borrow_mut().after_fork();
-        if let (Ok(()), Some(driver)) = (&rebuilt, &*self.driver.borrow()) {
-            driver.watch(self.engine.borrow().as_raw_fd());
-        }
-        let inherited = (
+    /// The program ends: complete replies get one more chance to be sent,
+    /// temporary files go, and whatever Perl code still runs finds nothing here.
+    fn shut_down() {
+        HAS_ENDED.set(true);
+        let Some(server) = SERVER.take() else { return };
+        server.with_engine(|engine| {
+            engine.flush();
+            engine.shut_down();
+        });
+        server.let_go();
+        drop(server.driver.take());
+    }
+
+    /// Drops every Perl value that is held for a request or a listener.
+    fn let_go(&self) {
+        let known = (
+            self.listeners.take(),
             self.requests.take(),
             self.waiting_for_drain.take(),
             self.works.take(),
             self.deferred.take(),
         );
-        drop(inherited);
-        if let Err(error) = rebuilt {
-            self.retire(&error);
-        }
-    }
-
-    /// Without a poll of its own the child must leave the parent's alone.
-    fn retire(&self, error: &io::Error) {
-        drop(self.driver.take());
-        let perl = self.temporary_directory_variable.perl();
-        let message = format!("{}\n", cannot("serve after fork", error));
-        // A handler of `$SIG{__WARN__}` may die; there is nobody left to tell.
-        let _ = perl.warn(message.as_bytes());
-    }
-
-    /// Has the loop go round again if it must not sleep, or end, as it was told:
-    /// a Coro thread may print after `prepare`, and the last callback of a loop
-    /// that is about to end may listen.
-    fn wake_loop(&self) {
-        let driver = self.driver.borrow();
-        let (Some(told), Some(driver)) = (self.told.get(), &*driver) else {
-            return;
-        };
-        let sleep = self.sleep();
-        let is_late = sleep.at_most == Some(Duration::ZERO);
-        if is_late || (sleep.holds_loop && !told.holds_loop) {
-            driver.wake();
-            self.told.set(None);
-        }
-    }
-
-    fn sleep(&self) -> Sleep {
-        let has_deferred = !self.deferred.borrow().is_empty();
-        let Ok(engine) = self.engine.try_borrow() else {
-            return Sleep {
-                at_most: None,
-                holds_loop: true,
-            };
-        };
-        let at_most = match has_deferred {
-            true => Some(Duration::ZERO),
-            false => engine.wait_time(),
-        };
-        Sleep {
-            at_most,
-            holds_loop: has_deferred || engine.is_active(),
-        }
-    }
-
-    fn deliver_events(&self, perl: Perl) -> Result<()> {
-        self.run_deferred()?;
-        while let Some(event) = self.next_event() {
-            dispatch::dispatch(self, perl, event)?;
-        }
-        Ok(())
-    }
-
-    fn next_event(&self) -> Option<Event> {
-        let finished = self.finished.take();
-        self.with_engine(|engine| {
-            finished.into_iter().for_each(|id| engine.finish(id));
-            engine.next_event()
-        })
-    }
-
-    /// Runs those deferred so far: one that defers again waits for its round. They
-    /// are taken one by one, as each may run a nested loop that waits for the next.
-    fn run_deferred(&self) -> Result<()> {
-        let count = self.deferred.borrow().len();
-        for _ in 0..count {
-            let next = self.deferred.borrow_mut().pop_front();
-            let Some((callback, arguments)) = next else {
-                break;
-            };
-            dispatch::call_or_warn(&callback, &arguments)?;
-        }
-        Ok(())
-    }
-
-    fn shut_down() {
-        let Some(server) = SERVER.take() else { return };
-        server.with_engine(Engine::shut_down);
-        let known = (
-            server.listeners.take(),
-            server.requests.take(),
-            server.waiting_for_drain.take(),
-            server.works.take(),
-            server.deferred.take(),
-        );
         drop(known);
     }
 }
 
-impl Guest for Server {
-    fn ready(&self, perl: Perl) -> Result<()> {
-        self.told.set(None);
-        for _ in 0..ROUNDS_PER_WAKE_UP {
-            let events = self
-                .with_engine(Engine::turn)
-                .map_err(|error| Error::croak(cannot("poll", &error)))?;
-            self.deliver_events(perl)?;
-            if events < 2 {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    fn prepare(&self, _perl: Perl) -> Sleep {
-        self.with_engine(Engine::flush);
-        let sleep = self.sleep();
-        self.told.set(Some(sleep));
-        sleep
-    }
-
-    fn forked(&self, _perl: Perl) -> Result<()> {
-        self.follow_fork();
-        Ok(())
-    }
-}
-
-/// `_defer($callback, @arguments)`: calls it in the loop's next round.
+/// `_defer($callback, @arguments)`: calls it in the loop's next round. At the end
+/// of the program there is none.
 pub fn defer(arguments: &Arguments<'_>) -> Result<Returned> {
     let callback = arguments
         .required(0, "callback")?
         .as_code()
         .ok_or_else(|| Error::croak("callback takes a code reference"))?;
     let values = arguments.iter().skip(1).cloned().collect();
-    Server::start(arguments.perl())?.defer(callback, values);
+    if let Some(server) = Server::current() {
+        server.defer(callback, values);
+    }
     Ok(Returned::Nothing)
 }
 
