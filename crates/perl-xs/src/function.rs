@@ -2,6 +2,7 @@
 
 use std::ffi::c_int;
 use std::slice;
+use std::sync::{Mutex, PoisonError};
 
 use perl_sys as sys;
 
@@ -161,12 +162,18 @@ pub(crate) struct NamedFunction {
 }
 
 impl NamedFunction {
-    pub(crate) fn new(name: String, function: Function) -> Self {
-        Self {
+    /// Lives for good, as the sub may, which threads copy; and where a leak checker finds it.
+    pub(crate) fn keep(name: String, function: Function) -> &'static Self {
+        static KEPT: Mutex<Vec<&'static NamedFunction>> = Mutex::new(Vec::new());
+        let kept: &'static Self = Box::leak(Box::new(Self {
             header: sys::Function { entry: enter_named },
             function,
             name,
-        }
+        }));
+        KEPT.lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(kept);
+        kept
     }
 }
 
@@ -184,7 +191,7 @@ unsafe extern "C" fn enter_named(
     context: c_int,
     outcome: *mut sys::Outcome,
 ) {
-    // SAFETY: the header is that of a leaked NamedFunction, see Package::define; the rest is as the shim promises.
+    // SAFETY: the header is that of a NamedFunction which is kept for good, see Package::define; the rest is as the shim promises.
     unsafe {
         let function = &*function.cast::<NamedFunction>();
         enter_function(

@@ -194,11 +194,10 @@ impl Package {
     pub fn define(&self, name: &str, function: Function) -> Result<()> {
         let full_name = format!("{}::{name}", self.name);
         let perl_name = Scalar::from_text(self.perl, &full_name);
-        // The sub may live as long as the process, and be cloned into threads.
-        let function = Box::leak(Box::new(NamedFunction::new(full_name, function)));
+        let function = NamedFunction::keep(full_name, function);
         let work = Work {
             other: perl_name.raw(),
-            pointer: (function as *mut NamedFunction).cast(),
+            pointer: (&raw const *function).cast_mut().cast(),
             ..Work::default()
         };
         let work = operate(self.perl, Operation::Define, work)?;
