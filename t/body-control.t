@@ -88,14 +88,14 @@ for my $backend ( backends() ) {
         subtest "A request stopped in $hook has no timeout, with $backend" => sub {
             my $server = start(
                 $backend,
-                timeout => 0.1,
+                timeout => 0.5,
                 $hook   => sub {
                     my ($cgi) = @_;
                     return if $was_stopped++;
                     $cgi->stop;
                     my $timer;
                     $timer =
-                      EV::timer( 0.3, 0, sub { undef $timer; $cgi->start; undef $cgi } );
+                      EV::timer( 0.7, 0, sub { undef $timer; $cgi->start; undef $cgi } );
                 }
             );
             is $server->upload(@PARTS)->{body}, $DIGEST, 'the upload is complete';

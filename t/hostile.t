@@ -98,7 +98,7 @@ subtest 'A client that vanishes while its request is stopped is noticed at start
 
 subtest 'A client that falls silent is given up after the timeout' => sub {
     for my $cut ( 1, $HEAD_LENGTH + 10, length($UPLOAD) - 1 ) {
-        my $server      = start( timeout => 0.2 );
+        my $server      = start( timeout => 0.5 );
         my $descriptors = settled_descriptors($server);
         my $client      = $server->connect;
         $client->send( substr $UPLOAD, 0, $cut );
