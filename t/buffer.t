@@ -269,6 +269,58 @@ qr/\AHTTP::Server::EV::Buffer doesn't support a @{[ (qw(READLINE GETC READ))[$_]
     $server->stop;
 };
 
+subtest 'give_up_handle: what came along with the head is read from the handle' => sub {
+    my $server = start(
+        sub {
+            my ($cgi) = @_;
+            my $handle = $cgi->{buffer}->give_up_handle;
+            read $handle, my $early, 5;
+            report( early => $early, defined $cgi->{buffer} ? 1 : 0 );
+            $handle->syswrite('mine');
+        }
+    );
+    my $client = $server->connect;
+    $client->send( request_bytes( GET => q{/} ) . 'EARLY' );
+    is_deeply [ $server->await('early') ], [ 'EARLY', 0 ], 'the bytes behind the head';
+    is $client->read_all, 'mine', 'and the socket is the application\'s';
+    $server->stop;
+};
+
+subtest 'new: what is no descriptor is refused, and closes nothing' => sub {
+    my $server = start(
+        sub {
+            for my $fd ( 'abc', -1, 99_999, undef ) {
+                my $made = eval { HTTP::Server::EV::Buffer->new( { fd => $fd } ) };
+                report( error => $@ );
+            }
+            report( stdin => defined fileno STDIN ? 1 : 0 );
+        }
+    );
+    my $client = $server->connect;
+    $client->send( request_bytes( GET => q{/} ) );
+    like $server->await('error'),
+      qr/\ACant create filehandle from fd! at \Q$0\E line \d+/,
+      'an error at the caller\'s line'
+      for 1 .. 4;
+    is $server->await('stdin'), 1, 'descriptor 0 is still there';
+    $server->stop;
+};
+
+subtest 'new: a subclass makes objects of its own' => sub {
+    my $server = start(
+        sub {
+            pipe my $reader, my $writer or die "pipe: $!";
+            @Derived::Buffer::ISA = ('HTTP::Server::EV::Buffer');
+            my $buffer = Derived::Buffer->new( { fd => fileno($writer), fh => $writer } );
+            report( class => ref $buffer );
+        }
+    );
+    my $client = $server->connect;
+    $client->send( request_bytes( GET => q{/} ) );
+    is $server->await('class'), 'Derived::Buffer', 'the class';
+    $server->stop;
+};
+
 done_testing;
 
 # A server whose main callback this is, with a report after it; and what to do at `tell`.

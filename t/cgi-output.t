@@ -325,6 +325,48 @@ subtest 'fh: a non-blocking handle of the socket' => sub {
     $server->stop;
 };
 
+subtest 'fh on a body that is not read: the client still gets the reply' => sub {
+    my $server = start(
+        sub {
+            my ($cgi) = @_;
+            read $cgi->fh, my $beginning, 10;
+            $cgi->header;
+            $cgi->print("it began with $beginning");
+        }
+    );
+    my $client = $server->connect;
+    $client->send(
+        request_bytes( PUT => q{/}, { 'Content-Length' => 2_000_010 }, '0123456789' ) );
+    ok $client->send( 'x' x 2_000_000 ), 'all of the body is taken';
+    is $client->response->{body}, 'it began with 0123456789', 'the reply';
+    $server->stop;
+};
+
+subtest 'What comes after close dies, and says so at the line of the caller' => sub {
+    my %message = (
+        flush      => 'Can`t flush closed socket!',
+        flush_wait => 'Can`t flush closed socket!',
+        print      => 'Can`t print to closed socket!',
+        header     => 'Can`t print headers to closed socket!',
+        fh         => 'Can`t get fh of closed socket!',
+        buffer     => 'Can`t get buffered handle from closed socket!',
+    );
+    my @methods = sort keys %message;
+    my $server  = start(
+        sub {
+            my ($cgi) = @_;
+            $cgi->close;
+            for my $method (@methods) {
+                eval { $cgi->$method };
+                report( $method => $@ );
+            }
+        }
+    );
+    $server->request( GET => q{/} );
+    like $server->await($_), qr/\A\Q$message{$_}\E at \Q$0\E line \d+/, $_ for @methods;
+    $server->stop;
+};
+
 done_testing;
 
 # A server with this main callback.

@@ -371,6 +371,34 @@ subtest 'The body of another method is read from fh' => sub {
     $server->stop;
 };
 
+subtest 'Headers whose names differ in dashes and underscores only' => sub {
+    my $server = start( sub { @{ $_[0]{headers} }{qw(HTTP_A_B HTTP_A-B A-B A_B)} } );
+    my @cases  = (
+        [ "A-B: dash\r\nA_B: under\r\n"   => [qw(dash dash dash under)] ],
+        [ "A_B: under\r\nA-B: dash\r\n"   => [qw(dash dash dash under)] ],
+        [ "A_B: first\r\nA_B: second\r\n" => [ 'second', undef, undef, 'second' ] ],
+    );
+    for my $case (@cases) {
+        my ( $lines, $expected ) = @{$case};
+        my $client = $server->connect;
+        $client->send("GET / HTTP/1.1\r\nHost: a\r\n$lines\r\n");
+        is_deeply [ $server->await('seen') ], $expected, $lines =~ s/\r\n/, /gr;
+    }
+    $server->stop;
+};
+
+subtest 'Looking for what was not sent makes no keys' => sub {
+    my $server = start(
+        sub {
+            my ($cgi)  = @_;
+            my @looked = map { $cgi->$_('x') } qw(get post file param);
+            return join q{,}, grep { exists $cgi->{$_} } qw(get get_a cookies);
+        }
+    );
+    is seen( $server, GET => q{/} ), q{}, 'neither get, nor get_a, nor cookies';
+    $server->stop;
+};
+
 done_testing;
 
 # A server that reports, as `seen`, what the callback makes of the request.

@@ -8,7 +8,7 @@ use warnings;
 use FindBin;
 use IO::Socket::INET;
 use IO::Socket::UNIX;
-use Socket qw(SOMAXCONN);
+use Socket qw(SOMAXCONN sockaddr_in);
 use Test::More;
 
 use lib "$FindBin::Bin/lib";
@@ -372,6 +372,69 @@ subtest 'Limits may be given to new, for all listeners' => sub {
     $server->stop;
 };
 
+subtest 'One hash of options serves two addresses' => sub {
+    my ( $port, $reservation ) = reserve_port();
+    my $server = TestServer->start(
+        sub {
+            my ($server) = @_;
+            my %options  = ( timeout => 5 );
+            my $first  = $server->listen( sub { answer_with( @_, 'first' ) }, \%options );
+            my $second = $server->new_server->listen( "127.0.0.1:$port",
+                sub { answer_with( @_, 'second' ) }, \%options );
+            $server->on_command( sub { $first->stop; report('stopped') } );
+            report( listening => $first == $second ? 1 : 0, $second->{timeout} );
+        }
+    );
+    is_deeply [ $server->await('listening') ], [ 0, 5 ], 'each is a listener of its own';
+    is $server->request( GET => q{/} )->{body}, 'first', 'one address';
+    is page( IO::Socket::INET->new( PeerAddr => '127.0.0.1', PeerPort => $port ) ),
+      'second', 'the other address';
+    $server->tell('stop');
+    $server->await('stopped');
+    is page( IO::Socket::INET->new( PeerAddr => '127.0.0.1', PeerPort => $port ) ),
+      'second', 'stopping one leaves the other alone';
+    $server->stop;
+};
+
+subtest 'The listener tells its port and holds its socket' => sub {
+    my $server = TestServer->start(
+        sub {
+            my ($server) = @_;
+            my $listener = $server->new_server->listen( '127.0.0.1:0', \&answer );
+            report( port => $listener->{port} );
+            report(
+                socket => ( sockaddr_in( getsockname $listener->{socket} ) )[0],
+                "$listener->{stopped}"
+            );
+        }
+    );
+    my $port = $server->await('port');
+    is page( IO::Socket::INET->new( PeerAddr => '127.0.0.1', PeerPort => $port ) ),
+      'page', 'the port that the system chose';
+    is_deeply [ $server->await('socket') ], [ $port, 0 ], 'socket and stopped';
+    $server->stop;
+};
+
+subtest 'With error_responses a client is told, though on_error closes the request' =>
+  sub {
+    my $server = TestServer->start(
+        sub {
+            $_[0]->listen(
+                \&answer,
+                {
+                    error_responses => 1,
+                    max_file_size   => 10,
+                    on_error        => sub { $_[0]->close }
+                }
+            );
+        }
+    );
+    is $server->upload( { name => 'file', file_name => 'f', content => 'x' x 100 } )
+      ->{status},
+      413, 'the answer';
+    $server->stop;
+  };
+
 done_testing;
 
 sub answer {
@@ -402,6 +465,13 @@ sub file {
 sub head_of {
     my (@names) = @_;
     return request_bytes( GET => q{/}, { map { $_ => 1 } @names } );
+}
+
+sub answer_with {
+    my ( $cgi, $text ) = @_;
+    $cgi->header;
+    $cgi->print($text);
+    return;
 }
 
 sub page {
