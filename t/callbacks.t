@@ -94,6 +94,22 @@ for my $backend ( backends() ) {
         $server->stop;
     };
 
+    subtest "A loop within a callback changes nothing, with $backend" => sub {
+        my $server = start( $backend, sub { EV::run( EV::RUN_NOWAIT() ) for 1 .. 20 } );
+        is $server->upload(@PARTS)->{body}, 'done', 'the upload is answered';
+        is_deeply [ map { $_->[0] } without_repeats( $server->reports_until('main') ) ],
+          [
+            'fork_hook',
+            'on_multipart',
+            qw(on_file_open on_file_write on_file_received),
+            qw(on_file_open on_file_received),
+            qw(on_file_open on_file_write on_file_received),
+            'main',
+          ],
+          'each callback comes once and in order';
+        $server->stop;
+    };
+
     subtest "on_error takes the place of what had still to come, with $backend" => sub {
         my $server = start( $backend, sub { } );
         my $client = $server->connect;

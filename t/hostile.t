@@ -245,6 +245,38 @@ subtest 'Connections that say nothing do no harm' => sub {
     $server->stop;
 };
 
+subtest 'When descriptors run out, clients wait until there are some again' => sub {
+    my ( @kept, $answers );
+    my $server = TestServer->start(
+        sub {
+            my ($server) = @_;
+            $server->on_command( sub { $answers = 1; undef @kept } );
+            $server->listen(
+                sub {
+                    answer(@_);
+                    push @kept, $_[0]
+                      if !$answers && $_[0]{headers}{REQUEST_URI} eq '/hold';
+                    report('called');
+                }
+            );
+        }
+    );
+    my $limit = 4 + settled_descriptors($server);
+    system( 'prlimit', '--pid', $server->pid, "--nofile=$limit:$limit" ) == 0
+      or plan skip_all => 'prlimit does not work here';
+
+    my @clients = map { $server->connect } 1 .. 10;
+    $_->send( request_bytes( GET => '/hold' ) ) for @clients;
+    $server->await('called');
+    ok eventually( sub { $server->stderr =~ /Run out of open file descriptors/ } ),
+      'a warning';
+    $server->tell('answer');
+    is $_->response->{body}, 'done', 'each is served in the end' for @clients;
+    $server->stop( stderr =>
+          qr/\A(?:HTTP::Server::EV[ ]ERROR:[ ]Can`t[ ]accept[ ]connection[.][^\n]+\n)+\z/x
+    );
+};
+
 done_testing;
 
 sub start {
