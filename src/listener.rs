@@ -8,7 +8,7 @@ use engine::{ListenAddress, ListenSocket, ListenerId};
 use perl_xs::handle::{self, Mode};
 use perl_xs::{Arguments, Error, Hash, Package, Perl, Result, Returned, Scalar};
 
-use crate::options::Options;
+use crate::options::{FormOptions, Options};
 use crate::server::Server;
 use crate::value::truth;
 
@@ -21,8 +21,7 @@ const OWN_KEYS: [&[u8]; 4] = [b"cb", b"port", b"socket", b"stopped"];
 /// `%HTTP::Server::EV::listeners` keeps each for as long as the process runs.
 pub struct Listening {
     id: ListenerId,
-    /// Whether `+` is a space in the forms that come here.
-    pub plus_as_space: bool,
+    pub forms: FormOptions,
 }
 
 pub fn define(package: Package) -> Result<()> {
@@ -46,8 +45,7 @@ pub fn listen(arguments: &Arguments<'_>) -> Result<Returned> {
         listener: &listener,
         server: instance.as_ref(),
     };
-    let plus_as_space = truth(options.get("plus_as_space")?)?.is_some();
-    let options = options.read()?;
+    let (forms, options) = (options.read_forms()?, options.read()?);
     let socket = socket(&what, &listener)?;
 
     let callback = truth(arguments.get(2))?.ok_or_else(|| Error::croak("No callback!"))?;
@@ -70,7 +68,7 @@ pub fn listen(arguments: &Arguments<'_>) -> Result<Returned> {
     let id = server
         .with_engine(|engine| engine.listen(socket, options))
         .map_err(|error| cannot_listen(&what, &error))?;
-    listener.attach(Rc::new(Listening { id, plus_as_space }));
+    listener.attach(Rc::new(Listening { id, forms }));
     listener.bless(PACKAGE)?;
     server.add_listener(id, listener.clone());
     listeners.insert(&key, listener.reference())?;

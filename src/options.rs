@@ -7,6 +7,9 @@ use perl_xs::{Error, Hash, Result, Scalar};
 
 use crate::value::defined;
 
+/// In seconds: what is longer is no limit.
+const LONGEST_TIMEOUT: f64 = 1e9;
+
 const CALLBACKS: [&str; 6] = [
     "fork_hook",
     "on_error",
@@ -21,6 +24,17 @@ const CALLBACKS: [&str; 6] = [
 pub struct Options<'a> {
     pub listener: &'a Hash,
     pub server: Option<&'a Hash>,
+}
+
+/// How the forms and cookies that come to a listener are taken apart.
+pub struct FormOptions {
+    /// Whether `+` is a space.
+    pub plus_as_space: bool,
+    /// Into how many fields, 0 for any number; `None`: as the global variable says
+    /// when the request comes.
+    pub max_fields: Option<u64>,
+    /// Into how many cookies, 0 for any number.
+    pub max_cookies: u64,
 }
 
 impl Options<'_> {
@@ -41,6 +55,19 @@ impl Options<'_> {
             error_responses: self.flag("error_responses")?,
             report_file_data: defined(self.listener.get("on_file_write")?)?.is_some(),
             max_connections: self.number("max_connections", default.max_connections)?,
+        })
+    }
+
+    /// Reads how forms are taken apart, which is done here and not by the engine.
+    pub fn read_forms(&self) -> Result<FormOptions> {
+        let default = Limits::default();
+        Ok(FormOptions {
+            plus_as_space: self.flag("plus_as_space")?,
+            max_fields: match self.get("max_urlencoded_fields")? {
+                Some(_) => Some(self.number("max_urlencoded_fields", 0)?),
+                None => None,
+            },
+            max_cookies: self.number("max_cookies", default.cookies)?,
         })
     }
 
@@ -94,7 +121,7 @@ impl Options<'_> {
             return Err(wrong());
         }
         match value.number()? {
-            seconds if (0.0..1e9).contains(&seconds) => Ok(duration(seconds)),
+            seconds if (0.0..LONGEST_TIMEOUT).contains(&seconds) => Ok(duration(seconds)),
             _ => Err(wrong()),
         }
     }
@@ -125,7 +152,7 @@ impl Options<'_> {
     }
 
     /// The value that counts, unless it is undefined in both places.
-    pub fn get(&self, name: &str) -> Result<Option<Scalar>> {
+    fn get(&self, name: &str) -> Result<Option<Scalar>> {
         let own = defined(self.listener.get(name)?)?;
         match (own, self.server) {
             (None, Some(server)) => defined(server.get(name)?),
@@ -134,12 +161,10 @@ impl Options<'_> {
     }
 }
 
-/// Nothing, for a number that is not positive.
+/// Nothing, for a number that is not positive, or is decades.
 fn duration(seconds: f64) -> Option<Duration> {
-    if seconds <= 0.0 {
-        return None;
-    }
-    Duration::try_from_secs_f64(seconds).ok()
+    let is_limit = seconds > 0.0 && seconds < LONGEST_TIMEOUT;
+    is_limit.then(|| Duration::from_secs_f64(seconds))
 }
 
 fn takes(name: &str, what: &str) -> Error {

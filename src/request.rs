@@ -3,11 +3,12 @@
 
 use engine::form::cookies;
 use engine::form::urlencoded::{self, Field};
-use engine::{Head, Limits, RequestId, SocketAddress};
-use perl_xs::{Array, Hash, Key, Perl, Result, Scalar};
+use engine::{Head, RequestId, SocketAddress};
+use perl_xs::{Array, Error, Hash, Key, Perl, Result, Scalar};
 
 use crate::buffer;
 use crate::listener::Listening;
+use crate::options::FormOptions;
 use crate::text;
 
 const PACKAGE: &str = "HTTP::Server::EV::CGI";
@@ -56,12 +57,15 @@ pub fn create(
     object.insert("stdout_guard", Array::new(perl).reference())?;
     object.insert("timer", Scalar::from_number(perl, perl_ev::now()))?;
 
-    let options = field_options(perl, listener)?;
+    let listening = listener
+        .attached::<Listening>()
+        .ok_or_else(|| Error::croak("not an HTTP::Server::EV::PortListener"))?;
+    let options = field_options(perl, &listening.forms)?;
     if let Some(query) = head.request.query() {
         add_all(perl, &object, "get", urlencoded::parse(query, &options))?;
     }
     if let Some(line) = head.request.header("Cookie") {
-        add_cookies(perl, &object, line)?;
+        add_cookies(perl, &object, line, listening.forms.max_cookies)?;
     }
     if let Some(body) = body {
         add_all(perl, &object, "post", urlencoded::parse(&body, &options))?;
@@ -221,15 +225,23 @@ fn without_port(host: &[u8]) -> Vec<u8> {
     }
 }
 
-fn field_options(perl: Perl, listener: &Hash) -> Result<urlencoded::Options> {
+fn field_options(perl: Perl, forms: &FormOptions) -> Result<urlencoded::Options> {
+    let max_fields = match forms.max_fields {
+        Some(max_fields) => max_fields,
+        None => default_max_fields(perl)?,
+    };
+    Ok(urlencoded::Options {
+        max_fields,
+        plus_as_space: forms.plus_as_space,
+    })
+}
+
+/// `$HTTP::Server::EV::CGI::MAX_URLENCODED_FIELDS` counts as it is now.
+fn default_max_fields(perl: Perl) -> Result<u64> {
     let fields = perl
         .scalar_variable("HTTP::Server::EV::CGI::MAX_URLENCODED_FIELDS")
         .integer()?;
-    let listening = listener.attached::<Listening>();
-    Ok(urlencoded::Options {
-        max_fields: u64::try_from(fields).unwrap_or(0),
-        plus_as_space: listening.is_some_and(|listening| listening.plus_as_space),
-    })
+    Ok(u64::try_from(fields).unwrap_or(0))
 }
 
 fn add_all(
@@ -245,9 +257,9 @@ fn add_all(
     Ok(())
 }
 
-fn add_cookies(perl: Perl, object: &Hash, line: &[u8]) -> Result<()> {
+fn add_cookies(perl: Perl, object: &Hash, line: &[u8], max_cookies: u64) -> Result<()> {
     let cookies = child_hash(perl, object, "cookies")?;
-    for field in cookies::parse(line, Limits::default().cookies) {
+    for field in cookies::parse(line, max_cookies) {
         let value = field_value(perl, &field);
         cookies.insert_key(&text::key(&field.name), value)?;
     }

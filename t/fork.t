@@ -131,6 +131,30 @@ subtest 'A program that a callback runs inherits no descriptors' => sub {
     $server->stop;
 };
 
+subtest 'cleanup_on_destroy is not for children' => sub {
+    my $server = TestServer->start(
+        sub {
+            my ($server) = @_;
+            $server->new_server( cleanup_on_destroy => 1 );
+            $server->listen(
+                sub {
+                    my ($cgi)  = @_;
+                    my ($file) = @{ $cgi->file('file') };
+                    defined( my $child = fork ) or die "fork: $!";
+                    exit 0 if !$child;
+                    waitpid $child, 0;
+                    report( there => -s $file->path );
+                    $cgi->header;
+                }
+            );
+        }
+    );
+    $server->upload(@PART);
+    is $server->await('there'), 100_000, 'the file is there when a child has ended';
+    $server->stop;
+    ok !$server->files_left, 'and gone when the parent has';
+};
+
 done_testing;
 
 # A server that hands each received file to the callback.

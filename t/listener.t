@@ -415,6 +415,31 @@ subtest 'The listener tells its port and holds its socket' => sub {
     $server->stop;
 };
 
+subtest 'Limits of forms and cookies keep the rest in the last field' => sub {
+    my $server = TestServer->start(
+        sub {
+            $_[0]->listen(
+                sub {
+                    my ($cgi) = @_;
+                    report( seen => $cgi->{get}, $cgi->{cookies} );
+                    answer($cgi);
+                },
+                { max_urlencoded_fields => 2, max_cookies => 2 }
+            );
+        }
+    );
+    $server->request( GET => '/?a=1&b=2&c=3', { Cookie => 'd=4; e=5; f=6' } );
+    is_deeply [ $server->await('seen') ],
+      [ { a => 1, b => '2&c=3' }, { d => 4, e => '5; f=6' } ], 'two of each';
+    $server->stop;
+};
+
+subtest 'A timeout of more than decades is none' => sub {
+    my $server = start( { timeout => 1e19 } );
+    is $server->request( GET => q{/} )->{body}, 'page', 'it serves';
+    $server->stop;
+};
+
 subtest 'With error_responses a client is told, though on_error closes the request' =>
   sub {
     my $server = TestServer->start(

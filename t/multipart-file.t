@@ -113,7 +113,10 @@ for my $backend ( backends() ) {
                 $file->save(
                     "$directory/none/file",
                     sub {
-                        report( failed => @_, $file->path eq $temporary, $file->{moved} );
+                        report(
+                            failed => @_,
+                            $file->path eq $temporary ? 1 : 0, $file->{moved}
+                        );
                         $file->save( "$directory/file", sub { report( saved => @_ ) } );
                     }
                 );

@@ -36,6 +36,7 @@ sub new {
 
     my $self = bless $options || {}, $class;
     $self->{tmp_path} ||= './upload_tmpfiles/';
+    $self->{_process} = $$;
     _make_directory( $self->{tmp_path} );
 
     $tmp_path = $self->{tmp_path};
@@ -53,9 +54,10 @@ sub cleanup {
     return unlink @files;
 }
 
+# The files are those of the process that made the server, not of its children.
 sub DESTROY {
     my ($self) = @_;
-    $self->cleanup if $self->{cleanup_on_destroy};
+    $self->cleanup if $self->{cleanup_on_destroy} && $self->{_process} == $$;
     return;
 }
 
@@ -267,6 +269,10 @@ Dies with C<header_timeout takes a number of seconds, or 0 for none>.
 
     max_parts => 100
 
+=head2 max_cookies
+
+    max_cookies => 20
+
 =head2 max_uri
 
     max_uri => 8 * 1024
@@ -274,6 +280,10 @@ Dies with C<header_timeout takes a number of seconds, or 0 for none>.
 =head2 max_urlencoded_body
 
     max_urlencoded_body => 1024 * 1024
+
+=head2 max_urlencoded_fields
+
+    max_urlencoded_fields => 10_000
 
 Limits: see L</LIMITS> for what each of them counts. I<Default from new.>
 
@@ -390,9 +400,9 @@ Bytes of a body that is not multipart. Such bodies are held in memory.
 =back
 
 Two limits do not end the request: what is beyond them stays unsplit in the last
-field. A query or an urlencoded body is split into
-C<$HTTP::Server::EV::CGI::MAX_URLENCODED_FIELDS> fields (1024), a C<Cookie> header
-into 100 cookies.
+field. A query or an urlencoded body is split into C<max_urlencoded_fields> fields
+(C<$HTTP::Server::EV::CGI::MAX_URLENCODED_FIELDS>, which is 1024), a C<Cookie> header
+into C<max_cookies> (100). 0 is any number.
 
 =head1 CALLBACKS
 
@@ -509,8 +519,8 @@ A port, on every IPv4 address of the machine (0.0.0.0).
 =item C<'127.0.0.1:8080'>, C<'localhost:8080'>
 
 An address or a host name, and a port. A host name is looked up at once, which may
-take a while; its first address is used. With port 0 the system chooses; to learn which, bring a
-socket of your own.
+take a while; its first address is used. With port 0 the system chooses;
+C<< $listener->{port} >> tells which.
 
 =item C<'[::1]:8080'>
 

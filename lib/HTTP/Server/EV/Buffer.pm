@@ -179,6 +179,10 @@ server is through with the connection and does not close it. Output that was not
 thrown away, so call it when nothing is left to send. The variable it is called on is set
 to C<undef>.
 
+Bytes that the client sent right behind the head of its request may have been read along
+with that. C<read> on the handle gives them first; C<sysread> sees only what is still in the
+socket, so a program that uses it lets C<read> empty the handle's buffer before.
+
 Returns nothing if the connection is gone.
 
 =head2 new
