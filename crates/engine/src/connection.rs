@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mio::Token;
 
@@ -21,6 +21,9 @@ use crate::upload::{Step, Upload};
 
 /// Unparsed input that is rather copied than kept in the read buffer it came in.
 const COPIED_INPUT: usize = 64 * 1024;
+
+/// How long input may fail to come while it is thrown away after a reply.
+const LINGER_IDLE: Duration = Duration::from_secs(2);
 
 /// A connection and the request on it.
 pub(crate) struct Connection {
@@ -52,6 +55,8 @@ pub(crate) struct Connection {
     pub(crate) stopped: bool,
     /// The writer threads have as much of the upload as they may have.
     suspended: bool,
+    /// The upload waits until the writer threads have done some of their work.
+    pub(crate) starved: bool,
     /// The application's handle is of no use any more.
     pub(crate) released: bool,
     /// Somebody else has a descriptor of this socket.
@@ -145,6 +150,7 @@ impl Connection {
             gate_closed: false,
             stopped: false,
             suspended: false,
+            starved: false,
             released: false,
             duplicated: false,
             forked: false,
@@ -179,7 +185,30 @@ impl Connection {
     }
 
     pub(crate) fn may_be_read(&self) -> bool {
-        self.may_advance() && !self.suspended
+        self.may_advance() && !self.suspended && !self.starved
+    }
+
+    /// Whether what counts is how fast the client takes the output.
+    pub(crate) fn is_replying(&self) -> bool {
+        matches!(self.phase, Phase::Handling | Phase::Replying { .. })
+    }
+
+    /// When its patience with the client ends if nothing moves from now on; `None` if it waits
+    /// for somebody else, or without limit.
+    pub(crate) fn deadline_from(&self, now: Instant) -> Option<Instant> {
+        match self.phase {
+            Phase::Head(_) | Phase::Form(_) | Phase::Multipart(_) if !self.may_be_read() => None,
+            Phase::Head(_) => {
+                let idle = later(now, self.options.timeout);
+                idle.into_iter().chain(self.head_deadline).min()
+            }
+            Phase::Form(_) | Phase::Multipart(_) => later(now, self.options.timeout),
+            Phase::Handling | Phase::Replying { .. } if self.blocked => {
+                later(now, self.options.write_timeout)
+            }
+            Phase::Handling | Phase::Replying { .. } | Phase::Failing { .. } => None,
+            Phase::Lingering { until } => Some(until.min(now + LINGER_IDLE)),
+        }
     }
 
     pub(crate) fn accepts_output(&self) -> bool {
@@ -208,7 +237,6 @@ impl Connection {
         };
         self.unparsed = Chunk::default();
         self.output.discard();
-        self.deadline = None;
         Event::Failed {
             request: self.request,
             error,
@@ -247,7 +275,6 @@ impl Connection {
         self.unparsed = Chunk::default();
         self.released = true;
         self.stopped = false;
-        self.deadline = None;
         self.output.send_all();
     }
 
@@ -376,7 +403,6 @@ impl Connection {
     fn hand_over(&mut self, head: Option<Box<Head>>, body: Option<Vec<u8>>) -> Progress {
         self.phase = Phase::Handling;
         self.gate_closed = true;
-        self.deadline = None;
         Progress::Event(Event::Request {
             request: self.request,
             head,
@@ -426,6 +452,11 @@ impl Form {
         self.body_left -= length;
         self.body_left == 0
     }
+}
+
+/// `None` also where the time lies beyond what can be counted.
+pub(crate) fn later(now: Instant, timeout: Option<Duration>) -> Option<Instant> {
+    now.checked_add(timeout?)
 }
 
 fn expects_continue(head: &RequestHead) -> bool {

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use slab::Slab;
 
 use crate::address::SocketAddress;
-use crate::connection::{Connection, Phase, Progress};
+use crate::connection::{Connection, Phase, Progress, later};
 use crate::event::{Event, ListenerId, RequestError, RequestId, WorkId};
 use crate::listener::{Listener, ListenerOptions};
 use crate::reply::{self, Sent};
@@ -32,9 +32,8 @@ const ACCEPTS_A_TURN: usize = 64;
 /// Bytes that are read at a time, other than for uploads.
 const SHORT_READ: usize = 64 * 1024;
 
-/// How long input is thrown away after a reply: altogether, and while none comes.
+/// How long input is thrown away after a reply.
 const LINGER: Duration = Duration::from_secs(10);
-const LINGER_IDLE: Duration = Duration::from_secs(2);
 
 /// Connections beyond the listener's maximum that may be told so at a time.
 const REFUSED_AT_A_TIME: u64 = 64;
@@ -379,7 +378,7 @@ impl Engine {
         };
         connection.stopped = true;
         if connection.is_receiving() {
-            connection.deadline = None;
+            self.restart_deadline(request.slot);
         }
         true
     }
@@ -409,6 +408,7 @@ impl Engine {
             Phase::Multipart(_) => {
                 let event = connection.fail(RequestError::Dropped);
                 self.events.push_back(event);
+                self.restart_deadline(request.slot);
             }
             _ => self.close(request.slot),
         }
@@ -484,6 +484,7 @@ impl Engine {
         }
         connection.reply_is_complete();
         mark_dirty(&mut self.dirty, request.slot, connection);
+        self.restart_deadline(request.slot);
     }
 
     /// Whether the handle still names a request.
@@ -664,6 +665,7 @@ impl Engine {
         }
         for slot in std::mem::take(&mut self.starved) {
             if let Some(connection) = self.connections.get_mut(slot) {
+                connection.starved = false;
                 mark_ready(&mut self.ready, slot, connection);
             }
         }
@@ -742,7 +744,7 @@ impl Engine {
                 connection.unparsed = carried;
                 connection.readable = false;
                 if connection.deadline.is_none() {
-                    self.await_input(slot);
+                    self.restart_deadline(slot);
                 }
             }
             Filled::End | Filled::Failed(..) => self.receiving_ended(slot),
@@ -767,11 +769,14 @@ impl Engine {
         let Some(connection) = self.connections.get_mut(slot) else {
             return;
         };
-        connection.deadline = None;
         match self.store.is_busy() {
-            true => self.starved.push(slot),
+            true => {
+                connection.starved = true;
+                self.starved.push(slot);
+            }
             false => mark_ready(&mut self.ready, slot, connection),
         }
+        self.restart_deadline(slot);
     }
 
     /// Parses on, and does what comes of it.
@@ -781,12 +786,12 @@ impl Engine {
         };
         match connection.advance(&mut self.store) {
             Progress::Event(event) => {
-                connection.deadline = None;
                 self.data_queued += event.data_length();
                 self.events.push_back(event);
+                self.restart_deadline(slot);
             }
             Progress::NeedsInput => self.await_input(slot),
-            Progress::Waiting if connection.is_receiving() => connection.deadline = None,
+            Progress::Waiting if connection.is_receiving() => self.restart_deadline(slot),
             Progress::Waiting => {}
             Progress::Close => self.close(slot),
             Progress::Refuse(status) => self.refuse(slot, status),
@@ -800,20 +805,24 @@ impl Engine {
         if connection.readable {
             mark_ready(&mut self.ready, slot, connection);
         }
-        let idle = connection.options.timeout.map(|timeout| self.now + timeout);
-        let head = match connection.phase {
-            Phase::Head(_) => connection.head_deadline,
-            _ => None,
-        };
-        connection.deadline = idle.into_iter().chain(head).min();
-        if let Some(deadline) = connection.deadline {
-            self.timers.arm(slot, deadline);
-        }
         if connection.take_continue() {
             let output = connection.output.bytes_mut();
             output.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
             connection.output.send_all();
             self.send(slot);
+        }
+        self.restart_deadline(slot);
+    }
+
+    /// Something has moved, or the connection waits for something else: nowhere else is its
+    /// deadline set.
+    fn restart_deadline(&mut self, slot: usize) {
+        let Some(connection) = self.connections.get_mut(slot) else {
+            return;
+        };
+        connection.deadline = connection.deadline_from(Instant::now());
+        if let Some(deadline) = connection.deadline {
+            self.timers.arm(slot, deadline);
         }
     }
 
@@ -834,6 +843,7 @@ impl Engine {
             connection.gate_closed = true;
             let event = connection.fail(error);
             self.events.push_back(event);
+            self.restart_deadline(slot);
         }
     }
 
@@ -872,30 +882,16 @@ impl Engine {
         let was_blocked = connection.blocked;
         let sent = connection.output.send(&connection.socket);
         connection.blocked = matches!(sent, Sent::Blocked { .. });
-        match sent {
+        let moved = match sent {
             Sent::Failed => return self.lose(slot),
-            Sent::Blocked { progress } if progress || !was_blocked => self.await_client(slot),
-            Sent::Blocked { .. } => {}
-            Sent::Enough if connection.is_receiving() => {}
-            Sent::Enough => connection.deadline = None,
+            Sent::Blocked { progress } => progress || !was_blocked,
+            Sent::Enough => true,
+        };
+        // Where a request is being received, or input thrown away, that alone counts.
+        if moved && connection.is_replying() {
+            self.restart_deadline(slot);
         }
         self.drained(slot);
-    }
-
-    /// Gives the client time to take more.
-    fn await_client(&mut self, slot: usize) {
-        let Some(connection) = self.connections.get_mut(slot) else {
-            return;
-        };
-        // While a request is received, its own timeout counts.
-        if connection.is_receiving() {
-            return;
-        }
-        let timeout = connection.options.write_timeout;
-        connection.deadline = timeout.map(|timeout| Instant::now() + timeout);
-        if let Some(deadline) = connection.deadline {
-            self.timers.arm(slot, deadline);
-        }
     }
 
     /// If nothing is left to be sent, tells so, and ends a complete reply.
@@ -926,10 +922,8 @@ impl Engine {
             until: Instant::now() + LINGER,
         };
         connection.readable = true;
-        let deadline = Instant::now() + LINGER_IDLE;
-        connection.deadline = Some(deadline);
-        self.timers.arm(slot, deadline);
         mark_ready(&mut self.ready, slot, connection);
+        self.restart_deadline(slot);
     }
 
     fn discard_input(&mut self, slot: usize, until: Instant) {
@@ -944,10 +938,10 @@ impl Engine {
         match filled {
             Filled::Chunk { full, .. } => {
                 connection.readable = full || connection.peer_ended;
-                connection.deadline = Some(until.min(self.now + LINGER_IDLE));
                 if connection.readable && self.now < until {
                     mark_ready(&mut self.ready, slot, connection);
                 }
+                self.restart_deadline(slot);
             }
             Filled::Failed(_, Errno::AGAIN) => connection.readable = false,
             _ => self.close(slot),
@@ -963,8 +957,8 @@ impl Engine {
         connection.peer_ended = true;
         connection.blocked = false;
         connection.output.discard();
-        if !connection.is_receiving() {
-            connection.deadline = None;
+        if connection.is_replying() {
+            self.restart_deadline(slot);
         }
         self.report_disconnect(slot);
         match self.connections.get(slot).map(|found| &found.phase) {
@@ -1085,7 +1079,7 @@ impl Engine {
         connection.listener = id;
         connection.local =
             Some(local).filter(|local| !local.ip().is_some_and(|address| address.is_unspecified()));
-        connection.head_deadline = options.header_timeout.map(|timeout| self.now + timeout);
+        connection.head_deadline = later(self.now, options.header_timeout);
         if full {
             return self.refuse(request.slot, 503);
         }

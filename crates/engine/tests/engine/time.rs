@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use engine::{Event, ListenerOptions, RequestError};
 
-use crate::support::{Server, file_part, multipart, noise, reply_of};
+use crate::support::{Server, field_part, file_part, multipart, noise, reply_of};
 
 const TINY: Option<Duration> = Some(Duration::from_millis(20));
 
@@ -164,4 +164,53 @@ fn without_timeouts_only_the_descriptor_wakes() {
     }
     drop(client);
     server.until_no_connection();
+}
+
+#[test]
+fn a_client_that_stays_after_a_refusal_is_closed() {
+    let mut server = Server::new(ListenerOptions {
+        error_responses: true,
+        ..ListenerOptions::default()
+    });
+    let _client = server.client(&multipart(&[field_part("a", &"x".repeat(60_000))]));
+    loop {
+        let event = server.next();
+        let request = event.request().unwrap();
+        // Whatever the application does with its output, there is an end.
+        server.engine.flush_output(request);
+        server.engine.acknowledge(request);
+        if matches!(event, Event::Failed { .. }) {
+            break;
+        }
+    }
+    server.until_no_connection();
+}
+
+#[test]
+fn a_client_that_takes_nothing_is_given_up_after_the_reply_too() {
+    let mut server = Server::new(ListenerOptions {
+        write_timeout: TINY,
+        ..ListenerOptions::default()
+    });
+    let _client = server.client(b"GET / HTTP/1.1\r\n\r\n");
+    let request = server.receive().request.unwrap();
+    server.engine.write(request, &noise(20_000_000, 2));
+    server.engine.flush();
+    assert!(server.engine.pending_output(request) > 0);
+    server.engine.finish(request);
+    server.until_no_connection();
+}
+
+#[test]
+fn a_timeout_beyond_all_time_is_none() {
+    let mut server = Server::new(ListenerOptions {
+        timeout: Some(Duration::MAX),
+        header_timeout: Some(Duration::MAX),
+        write_timeout: Some(Duration::MAX),
+        ..ListenerOptions::default()
+    });
+    let client = server.client(b"GET / HTTP/1.1\r\n\r\n");
+    let client = reply_of(client);
+    server.receive_and_reply(&noise(5_000_000, 2));
+    assert!(server.until_done(client) == noise(5_000_000, 2));
 }
