@@ -223,6 +223,14 @@ impl Connection {
         progress
     }
 
+    /// Copies what it keeps of the read buffers, so that they can be used by others.
+    pub(crate) fn release_buffers(&mut self) {
+        self.unparsed.compact();
+        if let Phase::Multipart(upload) = &mut self.phase {
+            upload.compact();
+        }
+    }
+
     /// The request has failed, and the application that knows of it is told.
     pub(crate) fn fail(&mut self, error: RequestError) -> Event {
         let status = match &error {

@@ -104,7 +104,9 @@ pub struct Engine {
     /// Connections that are to be read or parsed on.
     ready: VecDeque<usize>,
     /// Uploads that wait for the writer threads to catch up.
-    starved: Vec<usize>,
+    starved: VecDeque<usize>,
+    /// Nobody but the writer threads has read buffers, or had when this turn looked.
+    buffers_released: bool,
     /// Connections whose output may have become due.
     dirty: Vec<usize>,
     timers: Timers,
@@ -134,7 +136,8 @@ impl Engine {
             events: VecDeque::new(),
             data_queued: 0,
             ready: VecDeque::new(),
-            starved: Vec::new(),
+            starved: VecDeque::new(),
+            buffers_released: false,
             dirty: Vec::new(),
             timers: Timers::default(),
             store: Store::new(std::env::temp_dir(), waker),
@@ -663,11 +666,8 @@ impl Engine {
         if completions.is_empty() {
             return;
         }
-        for slot in std::mem::take(&mut self.starved) {
-            if let Some(connection) = self.connections.get_mut(slot) {
-                connection.starved = false;
-                mark_ready(&mut self.ready, slot, connection);
-            }
+        for _ in &completions {
+            self.feed_one();
         }
         for completion in completions {
             match completion {
@@ -694,12 +694,15 @@ impl Engine {
     }
 
     fn read_ready(&mut self) {
+        self.buffers_released = false;
         for _ in 0..self.ready.len() {
             let Some(slot) = self.ready.pop_front() else {
-                return;
+                break;
             };
             self.read(slot);
         }
+        // Whatever became of those that were fed, the rest is not forgotten.
+        while !self.store.is_writing() && self.feed_one() {}
     }
 
     /// Reads once.
@@ -750,33 +753,49 @@ impl Engine {
             Filled::End | Filled::Failed(..) => self.receiving_ended(slot),
             Filled::NoBuffer(carried) => {
                 connection.unparsed = carried;
-                self.free_buffers();
-                self.starve(slot);
+                match self.release_buffers() {
+                    true => self.read(slot),
+                    false => self.starve(slot),
+                }
             }
         }
     }
 
     /// Buffers that are kept for requests whose application takes its time: a copy does.
-    fn free_buffers(&mut self) {
-        for (_, connection) in &mut self.connections {
-            connection.unparsed.compact();
+    /// Once a turn at most; returns whether it was done now.
+    fn release_buffers(&mut self) -> bool {
+        if self.buffers_released {
+            return false;
         }
+        self.buffers_released = true;
+        for (_, connection) in &mut self.connections {
+            connection.release_buffers();
+        }
+        true
     }
 
-    /// The upload waits for the writer threads, through no fault of its client. If they have
-    /// nothing to do, it is its turn again in the next turn.
+    /// The upload waits for the writer threads, through no fault of its client.
     fn starve(&mut self, slot: usize) {
         let Some(connection) = self.connections.get_mut(slot) else {
             return;
         };
-        match self.store.is_busy() {
-            true => {
-                connection.starved = true;
-                self.starved.push(slot);
-            }
-            false => mark_ready(&mut self.ready, slot, connection),
-        }
+        connection.starved = true;
+        self.starved.push_back(slot);
         self.restart_deadline(slot);
+    }
+
+    /// The upload that has waited longest for the writer threads may go on. Returns whether
+    /// there was one.
+    fn feed_one(&mut self) -> bool {
+        while let Some(slot) = self.starved.pop_front() {
+            let connection = self.connections.get_mut(slot);
+            if let Some(connection) = connection.filter(|found| found.starved) {
+                connection.starved = false;
+                mark_ready(&mut self.ready, slot, connection);
+                return true;
+            }
+        }
+        false
     }
 
     /// Parses on, and does what comes of it.

@@ -135,6 +135,13 @@ impl Upload {
         }
     }
 
+    /// Copies what waits to be reported, so that its buffer can be used by others.
+    pub(crate) fn compact(&mut self) {
+        if let Some(file) = &mut self.file {
+            file.report.compact();
+        }
+    }
+
     fn offered(&self, input: &Chunk) -> usize {
         let length = input.len() as u64;
         // No more than the length of the input, so it fits.

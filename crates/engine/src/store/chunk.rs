@@ -58,12 +58,18 @@ impl Chunk {
 
     /// Keeps only its own bytes, so that the buffer can be used by others.
     pub(crate) fn compact(&mut self) {
-        if self.len() < self.buffer_length() {
+        if self.len() < self.buffer_length() || self.is_shared() {
             *self = Chunk {
                 range: 0..self.len(),
                 buffer: Some(Arc::new(self.bytes().to_vec())),
             };
         }
+    }
+
+    /// Whether a pool or another piece has the buffer too.
+    fn is_shared(&self) -> bool {
+        let buffer = self.buffer.as_ref();
+        buffer.is_some_and(|buffer| Arc::strong_count(buffer) > 1)
     }
 
     fn buffer_length(&self) -> usize {

@@ -146,6 +146,11 @@ impl Store {
         self.in_flight >= MAXIMUM_IN_FLIGHT
     }
 
+    /// Whether the threads have file data.
+    pub(crate) fn is_writing(&self) -> bool {
+        self.in_flight > 0
+    }
+
     /// Whether a completion is to be expected.
     pub(crate) fn is_busy(&self) -> bool {
         self.in_flight > 0 || self.works > 0

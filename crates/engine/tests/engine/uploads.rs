@@ -1,6 +1,7 @@
 //! Multipart bodies on their way to fields and files.
 
 use std::io::Write;
+use std::net::TcpStream;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, mpsc};
@@ -9,6 +10,7 @@ use std::time::Duration;
 use engine::{
     Engine, Event, Limits, ListenAddress, ListenSocket, ListenerOptions, RequestError, Writer,
 };
+use rustix::net::sockopt;
 
 use crate::support::{
     CLOSING, Received, Server, exchange, field_part, file_part, files_in, multipart,
@@ -330,17 +332,7 @@ fn upload_while_the_threads_are_busy(uploads: usize) {
         ..ListenerOptions::default()
     });
     server.engine.set_writer(Writer::ThreadsOnly);
-    let (release, released) = mpsc::channel::<()>();
-    let released = Arc::new(Mutex::new(released));
-    for _ in 0..4 {
-        let released = Arc::clone(&released);
-        server.engine.spawn(Box::new(move || {
-            // Ends when the sender goes.
-            released.lock().unwrap().recv().unwrap_err();
-            Ok(())
-        }));
-    }
-
+    let release = occupy_the_threads(&mut server);
     let bytes = Arc::new(multipart(&[file_part("f", "f", &noise(SIZE, 1))]));
     let mut clients: Vec<_> = (0..uploads).map(|_| (server.connect(), 0)).collect();
     let mut rounds_without_progress = 0;
@@ -369,6 +361,7 @@ fn upload_while_the_threads_are_busy(uploads: usize) {
         .map(|file| file.unwrap().metadata().unwrap().len())
         .sum();
     assert_eq!(in_files, 0, "the threads do something else");
+    assert_ne!(server.engine.wait_time(), Some(Duration::ZERO));
     let other = server.client(b"GET / HTTP/1.1\r\n\r\n");
     server.receive_and_reply(b"meanwhile");
     assert_eq!(server.until_done(reply_of(other)), b"meanwhile");
@@ -405,6 +398,96 @@ fn upload_while_the_threads_are_busy(uploads: usize) {
     }
     for sender in senders {
         assert_eq!(server.until_done(sender), b"ok");
+    }
+}
+
+/// Until what is returned is dropped.
+fn occupy_the_threads(server: &mut Server) -> mpsc::Sender<()> {
+    let (release, released) = mpsc::channel::<()>();
+    let released = Arc::new(Mutex::new(released));
+    for _ in 0..4 {
+        let released = Arc::clone(&released);
+        server.engine.spawn(Box::new(move || {
+            // Ends when the sender goes.
+            released.lock().unwrap().recv().unwrap_err();
+            Ok(())
+        }));
+    }
+    release
+}
+
+#[test]
+fn uploads_that_are_stopped_with_data_to_be_reported_do_not_keep_others_waiting() {
+    const STOPPED: usize = 16;
+    const IN_ONE_READ: u64 = 160_000;
+    let mut server = Server::new(ListenerOptions::default());
+    server.engine.set_writer(Writer::ThreadsOnly);
+    let socket = ListenSocket::bind(&"127.0.0.1:0".parse().unwrap()).unwrap();
+    sockopt::set_socket_recv_buffer_size(&socket, 1 << 20).unwrap();
+    let address = socket.address().to_string();
+    let options = ListenerOptions {
+        report_file_data: true,
+        ..ListenerOptions::default()
+    };
+    server.engine.listen(socket, options).unwrap();
+    let release = occupy_the_threads(&mut server);
+
+    let content = noise(400_000, 1);
+    let bytes = multipart(&[file_part("f", "f", &content)]);
+    let mut stopped = Vec::new();
+    for _ in 0..STOPPED {
+        let client = exchange(TcpStream::connect(&address).unwrap(), bytes.clone());
+        let (request, file) = loop {
+            let event = server.next();
+            let request = event.request().unwrap();
+            if let Event::FileOpened { file, .. } = event {
+                break (request, file);
+            }
+            server.engine.acknowledge(request);
+        };
+        let socket = server.engine.duplicate(request).unwrap().unwrap();
+        while rustix::io::ioctl_fionread(&socket).unwrap() < IN_ONE_READ {
+            std::thread::yield_now();
+        }
+        drop(socket);
+        server.engine.duplicates_closed(request);
+        server.engine.acknowledge(request);
+        server.engine.turn().unwrap();
+        server.engine.turn().unwrap();
+        server.engine.stop(request);
+        stopped.push((client, request, file));
+    }
+    drop(release);
+    let mut work = 4;
+    while work > 0 || stopped.iter().any(|(_, _, file)| file.size() == 0) {
+        server.step();
+        while let Some(event) = server.engine.next_event() {
+            assert!(matches!(event, Event::WorkDone { .. }));
+            work -= 1;
+        }
+    }
+
+    let other = exchange(TcpStream::connect(&address).unwrap(), bytes.clone());
+    let received = server.receive_and_reply(b"ok");
+    assert!(received.files[0].reported == content);
+    assert_eq!(server.until_done(other), b"ok");
+
+    for (_, request, _) in &stopped {
+        server.engine.start(*request);
+    }
+    let mut complete = 0;
+    while complete < STOPPED {
+        let event = server.next();
+        let request = event.request().unwrap();
+        server.engine.acknowledge(request);
+        if matches!(event, Event::Request { .. }) {
+            complete += 1;
+            server.engine.finish(request);
+        }
+    }
+    for (client, _, file) in stopped {
+        assert_eq!(server.until_done(client), b"");
+        assert!(std::fs::read(file.path()).unwrap() == content);
     }
 }
 
