@@ -6,7 +6,7 @@ use crate::event::{Event, RequestError, RequestId};
 use crate::form::multipart::{Item, Multipart, MultipartError};
 use crate::store::TemporaryFile;
 use crate::store::chunk::{BUFFER_SIZE, Chunk};
-use crate::store::writer::{Store, Writer, Written};
+use crate::store::writer::{OpenedFile, Store, Written};
 
 /// Pieces of a file that may be with the writer threads at a time.
 const MAXIMUM_IN_FLIGHT: usize = 4;
@@ -18,15 +18,14 @@ pub(crate) struct Upload {
     /// Bytes of the body that the parser has not taken yet.
     body_left: u64,
     report_file_data: bool,
-    file: Option<OpenFile>,
+    file: Option<FileInProgress>,
     /// The closing delimiter was seen; the rest of the body is of no interest.
     closed: bool,
 }
 
 /// The file that is being received.
-struct OpenFile {
-    file: TemporaryFile,
-    writer: Writer,
+struct FileInProgress {
+    opened: OpenedFile,
     /// Where the next piece goes.
     offset: u64,
     in_flight: usize,
@@ -169,7 +168,8 @@ impl Upload {
         if !file.complete {
             return None;
         }
-        let size = file.file.size();
+        file.opened.file.complete();
+        let size = file.opened.file.size();
         self.file = None;
         Some(Step::Event(Event::FileReceived {
             request: self.request,
@@ -178,10 +178,9 @@ impl Upload {
     }
 
     fn open(&mut self, store: &mut Store) -> io::Result<TemporaryFile> {
-        let file = store.create()?;
-        self.file = Some(OpenFile {
-            file: file.clone(),
-            writer: store.writer(),
+        let (file, opened) = store.create()?;
+        self.file = Some(FileInProgress {
+            opened,
             offset: 0,
             in_flight: 0,
             report: Chunk::default(),
@@ -196,7 +195,7 @@ impl Upload {
         let offset = file.offset;
         file.offset += data.len() as u64;
         let report = self.report_file_data.then(|| data.clone());
-        match store.write(self.request, file.writer, &file.file, data, offset) {
+        match store.write(self.request, &file.opened, data, offset) {
             Ok(Written::Now) => {
                 file.report = report.unwrap_or_default();
                 None
@@ -234,7 +233,7 @@ impl Upload {
     }
 }
 
-impl OpenFile {
+impl FileInProgress {
     fn report_next(&mut self, request: RequestId) -> Event {
         // A read buffer is larger than BUFFER_SIZE where limits were raised beyond it.
         let data = self.report.part(0..BUFFER_SIZE.min(self.report.len()));
@@ -242,7 +241,7 @@ impl OpenFile {
         Event::FileData {
             request,
             data: data.bytes().to_vec(),
-            size: self.file.size() - self.report.len() as u64,
+            size: self.opened.file.size() - self.report.len() as u64,
         }
     }
 }

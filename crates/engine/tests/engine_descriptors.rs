@@ -32,6 +32,7 @@ fn descriptors_run_out_and_come_back_and_none_is_leaked() {
             }
         }
         assert_eq!(open_descriptors(), at_rest);
+        a_received_file_is_closed(&mut server);
         assert_eq!(fs::read_dir(server.directory.path()).unwrap().count(), 0);
     }
     assert_eq!(open_descriptors(), before);
@@ -121,6 +122,41 @@ fn requests_of_every_fate(server: &mut Server) {
         assert!(server.engine.next_event().is_none());
     }
     server.engine.start_listener(server.listener);
+}
+
+fn a_received_file_is_closed(server: &mut Server) {
+    for writer in [Writer::Inline, Writer::Threads, Writer::ThreadsOnly] {
+        server.engine.set_writer(writer);
+        let part = "--b\r\nContent-Disposition: x; name=\"n\"; filename=\"f\"\r\n\r\nx\r\n";
+        let body = format!("{}--b--\r\n", part.repeat(100));
+        let head = format!(
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\
+             Content-Type: multipart/form-data; boundary=b\r\n\r\n",
+            body.len()
+        );
+        let before = open_descriptors();
+        let client = server.client((head + &body).as_bytes());
+        let mut files = Vec::new();
+        let request = loop {
+            match server.acknowledged() {
+                Event::FileOpened { file, .. } => files.push(file),
+                Event::Request { request, .. } => break request,
+                _ => {}
+            }
+        };
+        assert_eq!(files.len(), 100);
+        // Both ends of the connection.
+        assert_eq!(open_descriptors(), before + 2);
+        let mut content = String::new();
+        files[0]
+            .open()
+            .unwrap()
+            .read_to_string(&mut content)
+            .unwrap();
+        assert_eq!(content, "x");
+        server.reply(request);
+        drop(client);
+    }
 }
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\n\r\n";

@@ -6,7 +6,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use rustix::fs::{Mode, OFlags};
@@ -34,7 +34,9 @@ impl TemporaryFile {
     ///
     /// What open(2) said.
     pub fn create(directory: &Path) -> io::Result<TemporaryFile> {
-        TemporaryFile::create_with(directory, None)
+        let (file, _) = TemporaryFile::create_with(directory, None)?;
+        file.complete();
+        Ok(file)
     }
 
     /// Where the file is: the temporary path, or what it was kept as.
@@ -42,19 +44,15 @@ impl TemporaryFile {
         self.shared.place().path.clone()
     }
 
-    /// The open file, for reading and writing. The engine writes by position (pwrite(2)), so
-    /// that the file's offset stays at its beginning.
-    pub fn file(&self) -> &File {
-        &self.shared.file
-    }
-
-    /// Another descriptor of the open file, closed on exec. Both share one offset.
+    /// Opens the file where it is, for reading and writing, closed on exec. A symbolic link
+    /// that has taken its place is not followed. The engine itself has the file open only
+    /// while it is being received.
     ///
     /// # Errors
     ///
-    /// No descriptor is left.
-    pub fn try_clone(&self) -> io::Result<File> {
-        self.shared.file.try_clone()
+    /// What open(2) said: somebody has removed it, or no descriptor is left.
+    pub fn open(&self) -> io::Result<File> {
+        open_existing(&self.path())
     }
 
     /// Bytes written by now.
@@ -84,8 +82,16 @@ impl TemporaryFile {
     ///
     /// # Errors
     ///
-    /// What rename(2), open(2), read(2) or write(2) said. Nothing has changed then.
+    /// What rename(2), open(2), read(2) or write(2) said, or
+    /// [`ResourceBusy`](io::ErrorKind::ResourceBusy) before
+    /// [`Event::FileReceived`](crate::Event::FileReceived). Nothing has changed then.
     pub fn persist(&self, to: &Path) -> io::Result<()> {
+        if !self.shared.complete.load(Ordering::Acquire) {
+            return Err(io::Error::new(
+                io::ErrorKind::ResourceBusy,
+                "the file is still being received",
+            ));
+        }
         let _one_at_a_time = self.shared.persisting.lock();
         let (from, persisted) = {
             let place = self.shared.place();
@@ -94,7 +100,7 @@ impl TemporaryFile {
         if persisted {
             return copy(&from, to);
         }
-        self.shared.relocate(&from, to)?;
+        relocate(&from, to)?;
         *self.shared.place() = Place {
             path: to.to_path_buf(),
             persisted: true,
@@ -102,27 +108,34 @@ impl TemporaryFile {
         Ok(())
     }
 
-    /// `removals`: where large files are unlinked instead of here.
+    /// Creates a file that is to be received, and opens it. `removals`: where large files are
+    /// unlinked instead of here.
     pub(super) fn create_with(
         directory: &Path,
         removals: Option<Removals>,
-    ) -> io::Result<TemporaryFile> {
+    ) -> io::Result<(TemporaryFile, File)> {
         let path = random_path(directory)?;
-        let file = open_new(&path, 0o600)?;
+        let opened = open_new(&path, 0o600)?;
         let place = Place {
             path,
             persisted: false,
         };
-        Ok(TemporaryFile {
+        let file = TemporaryFile {
             shared: Arc::new(Shared {
-                file,
                 size: AtomicU64::new(0),
+                complete: AtomicBool::new(false),
                 place: Mutex::new(place),
                 persisting: Mutex::new(()),
                 creator: process::id(),
                 removals,
             }),
-        })
+        };
+        Ok((file, opened))
+    }
+
+    /// Nothing is written to it any more.
+    pub(crate) fn complete(&self) {
+        self.shared.complete.store(true, Ordering::Release);
     }
 
     pub(super) fn grow(&self, length: u64) {
@@ -153,8 +166,8 @@ impl WeakTemporaryFile {
 
 #[derive(Debug)]
 struct Shared {
-    file: File,
     size: AtomicU64,
+    complete: AtomicBool,
     /// Locked for a moment only.
     place: Mutex<Place>,
     /// Locked for as long as moving or copying takes.
@@ -173,21 +186,6 @@ struct Place {
 impl Shared {
     fn place(&self) -> MutexGuard<'_, Place> {
         self.place.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn relocate(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.file.set_permissions(final_permissions())?;
-        let Err(error) = fs::rename(from, to) else {
-            return Ok(());
-        };
-        self.file.set_permissions(Permissions::from_mode(0o600))?;
-        if error.kind() != io::ErrorKind::CrossesDevices {
-            return Err(error);
-        }
-        copy(from, to)?;
-        // The data is where it was wanted; a name that cannot be removed is no failure of that.
-        fs::remove_file(from).ok();
-        Ok(())
     }
 
     fn unlink(&self) {
@@ -209,17 +207,30 @@ impl Drop for Shared {
         if place.persisted {
             return;
         }
-        let handed_over = self.removals.as_ref().is_some_and(|removals| {
-            removals.accepts(size)
-                && self
-                    .file
-                    .try_clone()
-                    .is_ok_and(|file| removals.push(place.path.clone(), file))
-        });
+        let handed_over = self
+            .removals
+            .as_ref()
+            .is_some_and(|removals| removals.accepts(size) && removals.push(place.path.clone()));
         if !handed_over {
             fs::remove_file(&place.path).ok();
         }
     }
+}
+
+fn relocate(from: &Path, to: &Path) -> io::Result<()> {
+    let file = open_existing(from)?;
+    file.set_permissions(final_permissions())?;
+    let Err(error) = fs::rename(from, to) else {
+        return Ok(());
+    };
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    if error.kind() != io::ErrorKind::CrossesDevices {
+        return Err(error);
+    }
+    copy(from, to)?;
+    // The data is where it was wanted; a name that cannot be removed is no failure of that.
+    fs::remove_file(from).ok();
+    Ok(())
 }
 
 /// Copies by way of a file beside the target, so that nobody sees half of it.
@@ -241,6 +252,14 @@ fn copy_to_new(from: &Path, to: &Path) -> io::Result<()> {
     let mut target = open_new(to, 0o666)?;
     io::copy(&mut source, &mut target)?;
     Ok(())
+}
+
+fn open_existing(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags((OFlags::NOFOLLOW | OFlags::CLOEXEC).bits() as i32)
+        .open(path)
 }
 
 fn open_new(path: &Path, mode: u32) -> io::Result<File> {

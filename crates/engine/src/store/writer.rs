@@ -1,8 +1,10 @@
 //! Brings file data to disk: at once, or by threads while the disk is slow.
 
+use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::process;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mio::Waker;
@@ -52,6 +54,16 @@ pub(crate) enum Completion {
     },
 }
 
+/// A file that is being received: open until the last of its data is written.
+#[derive(Debug)]
+pub(crate) struct OpenedFile {
+    // Let go before the handle, with which the file may be removed.
+    opened: Arc<File>,
+    pub(crate) file: TemporaryFile,
+    /// What was set when it was created.
+    writer: Writer,
+}
+
 /// The files of one engine.
 pub(crate) struct Store {
     directory: PathBuf,
@@ -86,34 +98,34 @@ impl Store {
         self.writer = writer;
     }
 
-    /// How the next file is to be written.
-    pub(crate) fn writer(&self) -> Writer {
-        self.writer
-    }
-
-    pub(crate) fn create(&mut self) -> io::Result<TemporaryFile> {
+    /// A new file, and what it is to be written through.
+    pub(crate) fn create(&mut self) -> io::Result<(TemporaryFile, OpenedFile)> {
         let removals = match self.writer {
             Writer::Inline => None,
             Writer::Threads | Writer::ThreadsOnly => Some(self.threads.removals()),
         };
-        let file = TemporaryFile::create_with(&self.directory, removals)?;
+        let (file, opened) = TemporaryFile::create_with(&self.directory, removals)?;
         if self.files.len() == self.files.capacity() {
             self.files.retain(WeakTemporaryFile::is_live);
         }
         self.files.push(file.downgrade());
-        Ok(file)
+        let opened = OpenedFile {
+            opened: Arc::new(opened),
+            file: file.clone(),
+            writer: self.writer,
+        };
+        Ok((file, opened))
     }
 
     /// Writes all of the chunk or fails.
     pub(crate) fn write(
         &mut self,
         request: RequestId,
-        writer: Writer,
-        file: &TemporaryFile,
+        file: &OpenedFile,
         mut chunk: Chunk,
         offset: u64,
     ) -> io::Result<Written> {
-        let threaded = match writer {
+        let threaded = match file.writer {
             Writer::Inline => false,
             Writer::Threads => self.policy.is_threaded(),
             Writer::ThreadsOnly => true,
@@ -124,7 +136,8 @@ impl Store {
         let length = chunk.len() as u64;
         let write = Write {
             request,
-            file: file.clone(),
+            opened: Arc::clone(&file.opened),
+            file: file.file.clone(),
             chunk,
             offset,
         };

@@ -27,13 +27,15 @@ const LARGE_FILE: u64 = 16 * 1024 * 1024;
 pub(super) enum Job {
     Write(Write),
     Work(WorkId, Box<dyn FnOnce() -> io::Result<()> + Send>),
-    /// The open file is let go here too: the last to do so has to wait for the disk.
-    Remove(PathBuf, File),
+    /// Nobody has the file open any more, so whoever removes it waits for the disk.
+    Remove(PathBuf),
 }
 
 /// One write at a position of a file.
 pub(super) struct Write {
     pub(super) request: RequestId,
+    // Let go before the handle, with which the file may be removed.
+    pub(super) opened: Arc<File>,
     pub(super) file: TemporaryFile,
     pub(super) chunk: Chunk,
     pub(super) offset: u64,
@@ -41,9 +43,7 @@ pub(super) struct Write {
 
 impl Write {
     pub(super) fn perform(&self) -> io::Result<()> {
-        self.file
-            .file()
-            .write_all_at(self.chunk.bytes(), self.offset)
+        self.opened.write_all_at(self.chunk.bytes(), self.offset)
     }
 }
 
@@ -129,8 +129,8 @@ impl Removals {
     }
 
     /// Whether it will be done.
-    pub(super) fn push(&self, path: PathBuf, file: File) -> bool {
-        self.0.push(Job::Remove(path, file)).is_ok()
+    pub(super) fn push(&self, path: PathBuf) -> bool {
+        self.0.push(Job::Remove(path)).is_ok()
     }
 }
 
@@ -185,9 +185,8 @@ fn run(shared: &Shared) {
                 }
             }
             Job::Work(work, perform) => Done::Work(work, perform_safely(perform)),
-            Job::Remove(path, file) => {
+            Job::Remove(path) => {
                 fs::remove_file(path).ok();
-                drop(file);
                 continue;
             }
         };

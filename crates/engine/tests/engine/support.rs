@@ -197,7 +197,7 @@ impl Received {
             Event::FileReceived { size, .. } => {
                 let file = self.files.last_mut().unwrap();
                 assert_eq!(file.file.size(), size);
-                assert_eq!(file.file.file().metadata().unwrap().len(), size);
+                assert_eq!(file.file.path().metadata().unwrap().len(), size);
                 file.size = Some(size);
             }
             Event::Request {

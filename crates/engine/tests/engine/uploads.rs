@@ -76,7 +76,7 @@ fn file_data_is_reported_after_it_was_written() {
             if let Event::FileData { size, .. } = &event {
                 let file = &received.files.last().unwrap().file;
                 assert_eq!(file.size(), *size);
-                assert_eq!(file.file().metadata().unwrap().len(), *size);
+                assert_eq!(file.path().metadata().unwrap().len(), *size);
             }
             received.take(event);
             server.engine.acknowledge(request);
@@ -492,6 +492,43 @@ fn uploads_that_are_stopped_with_data_to_be_reported_do_not_keep_others_waiting(
 }
 
 #[test]
+fn a_file_is_kept_only_when_it_is_complete() {
+    let mut server = Server::new(ListenerOptions {
+        report_file_data: true,
+        ..ListenerOptions::default()
+    });
+    let kept = server.directory.path().join("kept");
+    let content = noise(300_000, 1);
+    let client = exchange(
+        server.connect(),
+        multipart(&[file_part("f", "f", &content)]),
+    );
+    let mut received = Received::default();
+    let mut refused = 0;
+    while received.request.is_none() {
+        let event = server.next();
+        let request = event.request().unwrap();
+        let complete = matches!(event, Event::FileReceived { .. });
+        received.take(event);
+        if let Some(file) = received.files.last().filter(|_| received.request.is_none()) {
+            let outcome = file.file.persist(&kept);
+            assert_eq!(outcome.is_ok(), complete);
+            if let Err(error) = outcome {
+                assert_eq!(error.kind(), std::io::ErrorKind::ResourceBusy);
+                refused += 1;
+            }
+            assert_eq!(kept.exists(), complete);
+        }
+        server.engine.acknowledge(request);
+    }
+    assert!(refused >= 2, "when it was opened, and when data had come");
+    server.engine.finish(received.request.unwrap());
+    server.until_done(client);
+    drop(received);
+    assert!(std::fs::read(kept).unwrap() == content);
+}
+
+#[test]
 fn a_file_is_kept_across_file_systems() {
     let (here, elsewhere) = (tempfile::tempdir(), tempfile::tempdir_in("/dev/shm"));
     let (Ok(here), Ok(elsewhere)) = (here, elsewhere) else {
@@ -499,7 +536,7 @@ fn a_file_is_kept_across_file_systems() {
         return;
     };
     let file = engine::TemporaryFile::create(here.path()).unwrap();
-    file.file().write_all_at(b"content", 0).unwrap();
+    file.open().unwrap().write_all_at(b"content", 0).unwrap();
     let kept = elsewhere.path().join("kept");
     std::fs::write(&kept, b"to be replaced").unwrap();
     assert!(file.persist(&elsewhere.path().join("no/such")).is_err());
