@@ -124,8 +124,8 @@ struct perl_shim_function {
 };
 
 /* Stands behind every attachment and exit hook; Rust's structure begins with it. */
-struct perl_shim_box {
-    void (*finish)(void *perl, struct perl_shim_box *self);
+struct perl_shim_attachment {
+    void (*finish)(void *perl, struct perl_shim_attachment *self);
 };
 
 /* ---- Unwinding held back ---- */
@@ -1208,14 +1208,14 @@ void perl_shim_boot(void *perl, const char *module, perl_shim_boot_function boot
 /* Rust data on a value: freed with it, not carried over to a new thread. */
 static int free_attachment(pTHX_ SV *sv, MAGIC *magic)
 {
-    struct perl_shim_box *const box = (struct perl_shim_box *)magic->mg_ptr;
+    struct perl_shim_attachment *const attachment = (struct perl_shim_attachment *)magic->mg_ptr;
 
     PERL_UNUSED_VAR(sv);
     magic->mg_ptr = NULL;
     /* Perl is freeing every value there is, in no order: what the data refers to may be gone. */
-    if (!box || PL_in_clean_all)
+    if (!attachment || PL_in_clean_all)
         return 0;
-    box->finish(SHIM_PERL, box);
+    attachment->finish(SHIM_PERL, attachment);
     perl_shim_leave(SHIM_PERL);
     return 0;
 }
@@ -1252,7 +1252,7 @@ static MGVTBL attachment_table = {
 /* Not for a value that perl shares or protects: says 0. A value that nobody else holds, such as a new
  * object, does not look magical afterwards, so that perl stays fast on it. One that a `my` may hold has
  * to: at the end of its scope such a variable is cleared, not freed, and loses only magic that shows. */
-int perl_shim_attach(void *perl, SV *sv, struct perl_shim_box *box)
+int perl_shim_attach(void *perl, SV *sv, struct perl_shim_attachment *attachment)
 {
     dSHIM;
     U32 magical;
@@ -1261,7 +1261,7 @@ int perl_shim_attach(void *perl, SV *sv, struct perl_shim_box *box)
     if (SvREADONLY(sv) && SvTYPE(sv) < SVt_PVMG)
         return 0;
     magical = SvMAGICAL(sv);
-    magic = sv_magicext(sv, NULL, PERL_MAGIC_ext, &attachment_table, (const char *)box, 0);
+    magic = sv_magicext(sv, NULL, PERL_MAGIC_ext, &attachment_table, (const char *)attachment, 0);
 #ifdef USE_ITHREADS
     magic->mg_flags |= MGf_DUP;
 #endif
@@ -1271,7 +1271,7 @@ int perl_shim_attach(void *perl, SV *sv, struct perl_shim_box *box)
     return 1;
 }
 
-struct perl_shim_box *perl_shim_attachment(void *perl, SV *sv)
+struct perl_shim_attachment *perl_shim_attachment(void *perl, SV *sv)
 {
     dSHIM;
     MAGIC *magic;
@@ -1279,22 +1279,32 @@ struct perl_shim_box *perl_shim_attachment(void *perl, SV *sv)
     if (SvTYPE(sv) < SVt_PVMG)
         return NULL;
     magic = mg_findext(sv, PERL_MAGIC_ext, &attachment_table);
-    return magic ? (struct perl_shim_box *)magic->mg_ptr : NULL;
+    return magic ? (struct perl_shim_attachment *)magic->mg_ptr : NULL;
 }
 
 /* perl runs these after it has destroyed all objects. */
 static void run_exit_hook(pTHX_ void *data)
 {
-    struct perl_shim_box *const box = (struct perl_shim_box *)data;
+    struct perl_shim_attachment *const hook = (struct perl_shim_attachment *)data;
 
-    box->finish(SHIM_PERL, box);
+    hook->finish(SHIM_PERL, hook);
 }
 
-/* `box` stays alive for good: a thread made from this one inherits the hook. */
-void perl_shim_at_exit(void *perl, struct perl_shim_box *box)
+/* Has `hook` run at the end of the interpreter, once; says 0 where that is over. The hook stays alive for
+ * good: a thread made from this one inherits it. */
+int perl_shim_await_end(void *perl, struct perl_shim_attachment *hook)
 {
     dSHIM;
-    call_atexit(run_exit_hook, box);
+    I32 i;
+
+    for (i = 0; i < PL_exitlistlen; i++) {
+        if (PL_exitlist[i].fn == run_exit_hook && PL_exitlist[i].ptr == hook)
+            return 1;
+    }
+    if (PL_dirty)
+        return 0;
+    call_atexit(run_exit_hook, hook);
+    return 1;
 }
 
 /* ---- Variables of print ---- */

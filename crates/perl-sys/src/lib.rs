@@ -205,9 +205,9 @@ pub struct Function {
 /// Begins every structure that hangs on a value or waits for the end of the interpreter.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
-pub struct Box {
+pub struct Attachment {
     /// Called when the value is freed, or the interpreter ends.
-    pub finish: unsafe extern "C" fn(perl: *mut PerlInterpreter, this: *mut Box),
+    pub finish: unsafe extern "C" fn(perl: *mut PerlInterpreter, this: *mut Attachment),
 }
 
 #[allow(missing_docs)]
@@ -307,10 +307,13 @@ unsafe extern "C" {
         count: *mut usize,
     ) -> c_int;
 
-    pub fn perl_shim_attach(perl: *mut PerlInterpreter, sv: *mut SV, attachment: *mut Box)
-    -> c_int;
-    pub fn perl_shim_attachment(perl: *mut PerlInterpreter, sv: *mut SV) -> *mut Box;
-    pub fn perl_shim_at_exit(perl: *mut PerlInterpreter, hook: *mut Box);
+    pub fn perl_shim_attach(
+        perl: *mut PerlInterpreter,
+        sv: *mut SV,
+        attachment: *mut Attachment,
+    ) -> c_int;
+    pub fn perl_shim_attachment(perl: *mut PerlInterpreter, sv: *mut SV) -> *mut Attachment;
+    pub fn perl_shim_await_end(perl: *mut PerlInterpreter, hook: *mut Attachment) -> c_int;
 
     pub fn perl_shim_output_field_separator(perl: *mut PerlInterpreter) -> *mut SV;
     pub fn perl_shim_output_record_separator(perl: *mut PerlInterpreter) -> *mut SV;

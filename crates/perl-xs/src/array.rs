@@ -17,25 +17,27 @@ pub struct Array {
 impl Array {
     /// A new empty array.
     pub fn new(perl: Perl) -> Self {
-        // SAFETY: a live interpreter; the result is an owned array.
-        Self::from_scalar(unsafe { Scalar::from_owned(perl, sys::perl_shim_new_array(perl.raw())) })
+        // SAFETY: the function makes an array.
+        Self::from_scalar(unsafe {
+            Scalar::made(perl, |interpreter| sys::perl_shim_new_array(interpreter))
+        })
     }
 
     /// Adds a value at the end.
     pub fn push(&self, value: Scalar) -> Result<()> {
+        let (perl, array) = self.value.live()?;
+        let pushed = value.raw_for(self.perl())?;
         // SAFETY: an array, and a value that lives on.
-        if unsafe { sys::perl_shim_array_push(self.perl().raw(), self.value.raw(), value.raw()) }
-            != 0
-        {
+        if unsafe { sys::perl_shim_array_push(perl, array, pushed) } != 0 {
             // Our reference is the array's now.
-            let _ = value.into_raw();
+            std::mem::forget(value);
             return Ok(());
         }
         self.value
             .operate(
                 Operation::ArrayPush,
                 Work {
-                    other: value.raw(),
+                    other: pushed,
                     ..Work::default()
                 },
             )
@@ -44,15 +46,13 @@ impl Array {
 
     /// The value at an index from 0, if there is one. It is the variable in the array; of a tied one, a copy.
     pub fn get(&self, index: usize) -> Result<Option<Scalar>> {
-        let perl = self.perl();
+        let (perl, array) = self.value.live()?;
         let signed_index = signed(index)?;
         let mut value = null_mut();
         // SAFETY: an array.
-        if unsafe { sys::perl_shim_array_fetch(perl.raw(), self.value.raw(), index, &mut value) }
-            != 0
-        {
+        if unsafe { sys::perl_shim_array_fetch(perl, array, index, &mut value) } != 0 {
             // SAFETY: a value that the array holds, or null.
-            return Ok(unsafe { Scalar::from_borrowed(perl, value) });
+            return Ok(unsafe { Scalar::from_borrowed(self.perl(), value) });
         }
         let work = self.value.operate(
             Operation::ArrayFetch,
@@ -62,14 +62,14 @@ impl Array {
             },
         )?;
         // SAFETY: owned, or null.
-        Ok(unsafe { Scalar::from_owned_or_null(perl, work.result) })
+        Ok(unsafe { Scalar::from_owned_or_null(self.perl(), work.result) })
     }
 
     /// Stores a value at an index from 0.
     pub fn set(&self, index: usize, value: Scalar) -> Result<()> {
         let work = Work {
             integer: signed(index)?,
-            other: value.raw(),
+            other: value.raw_for(self.perl())?,
             ..Work::default()
         };
         self.value.operate(Operation::ArrayStore, work).map(drop)
@@ -145,17 +145,17 @@ impl Array {
         Self { value }
     }
 
-    /// The array of these values, for Perl to own.
-    pub(crate) fn into_raw(self) -> *mut sys::SV {
-        self.value.into_raw()
+    /// Gives the array to `perl`.
+    pub(crate) fn into_raw(self, perl: Perl) -> Result<*mut sys::SV> {
+        self.value.into_raw(perl)
     }
 
     /// How many values there are, if the array is neither tied nor constant.
     fn plain_len(&self) -> Option<usize> {
+        let (perl, array) = self.value.live().ok()?;
         let mut count = 0;
         // SAFETY: an array.
-        let is_done =
-            unsafe { sys::perl_shim_array_count(self.perl().raw(), self.value.raw(), &mut count) };
+        let is_done = unsafe { sys::perl_shim_array_count(perl, array, &mut count) };
         (is_done != 0).then_some(count)
     }
 }

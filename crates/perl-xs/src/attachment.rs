@@ -12,7 +12,7 @@ use crate::{Error, Perl, Result, Scalar};
 /// What hangs on one value; at most one of each type.
 #[repr(C)]
 struct Attachment {
-    header: sys::Box,
+    header: sys::Attachment,
     data: RefCell<Vec<Rc<dyn Any>>>,
 }
 
@@ -41,24 +41,25 @@ pub(crate) fn attached<T: 'static>(value: &Scalar) -> Option<Rc<T>> {
 
 /// The reference must not be used after `value` may have been freed.
 fn find(value: &Scalar) -> Option<&Attachment> {
+    let (perl, sv) = value.live().ok()?;
     // SAFETY: the shim looks for magic with its own table, behind which there is always an Attachment (or null). It lives
     // as long as the value, of which `value` holds a reference.
     unsafe {
-        sys::perl_shim_attachment(value.perl().raw(), value.raw())
+        sys::perl_shim_attachment(perl, sv)
             .cast::<Attachment>()
             .as_ref()
     }
 }
 
 fn hang_empty(value: &Scalar) -> Result<()> {
+    let (perl, sv) = value.live()?;
     let attachment = Box::new(Attachment {
-        header: sys::Box { finish: free },
+        header: sys::Attachment { finish: free },
         data: RefCell::default(),
     });
     let attachment = Box::into_raw(attachment);
     // SAFETY: an Attachment begins with the header; the shim owns it now, unless it says that it does not.
-    let hangs =
-        unsafe { sys::perl_shim_attach(value.perl().raw(), value.raw(), attachment.cast()) };
+    let hangs = unsafe { sys::perl_shim_attach(perl, sv, attachment.cast()) };
     if hangs == 0 {
         // SAFETY: still ours.
         drop(unsafe { Box::from_raw(attachment) });
@@ -67,7 +68,7 @@ fn hang_empty(value: &Scalar) -> Result<()> {
     Ok(())
 }
 
-unsafe extern "C" fn free(perl: *mut sys::PerlInterpreter, attachment: *mut sys::Box) {
+unsafe extern "C" fn free(perl: *mut sys::PerlInterpreter, attachment: *mut sys::Attachment) {
     // SAFETY: perl called, so it is live; the shim hands the box over, once.
     let result = unsafe {
         guard_entry(perl, |_| {

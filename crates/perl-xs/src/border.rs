@@ -1,7 +1,7 @@
 //! The border between Rust and Perl: entering Rust, guarded work in Perl, panics, and the end of the interpreter.
 
 use std::any::Any;
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::env;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo, catch_unwind};
@@ -10,6 +10,7 @@ use std::sync::{Once, OnceLock};
 
 use perl_sys as sys;
 
+use crate::interpreter::Interpreter;
 use crate::{Error, Perl, Result, Scalar};
 
 /// How an entry into Rust ended; see [`enter`].
@@ -55,10 +56,10 @@ pub unsafe fn enter(
         })
         .unwrap_or_else(|error| warn_of(Perl::from_raw(perl), &error));
     }
-    // SAFETY: asks for a flag of this thread.
-    match unsafe { sys::perl_shim_exit_is_pending(perl) } {
-        0 => Status::Done,
-        _ => Status::Exit,
+    if exit_is_pending(perl) {
+        Status::Exit
+    } else {
+        Status::Done
     }
 }
 
@@ -80,15 +81,18 @@ pub unsafe fn boot(
         .replace("__", "::");
     MODULE.get_or_init(|| module);
     install_panic_hook();
-    watch_for_the_end(perl);
 
     // SAFETY: a live interpreter, as promised; its boot function has no Rust frames below.
     match unsafe { guard_entry(perl, function) } {
         Ok(()) => sys::STATUS_OK,
-        Err(Error::Exit) => sys::STATUS_EXITED,
         Err(failure) => {
-            // SAFETY: still the same interpreter; the place for the error is valid, as promised.
-            unsafe { *error = failure.into_raw(Perl::from_raw(perl)).cast() };
+            // SAFETY: still the same interpreter.
+            let exception = failure.into_raw(unsafe { Perl::from_raw(perl) });
+            if exception.is_null() {
+                return sys::STATUS_EXITED;
+            }
+            // SAFETY: the place for the error is valid, as promised.
+            unsafe { *error = exception.cast() };
             sys::STATUS_DIED
         }
     }
@@ -98,18 +102,18 @@ pub unsafe fn boot(
 ///
 /// # Safety
 ///
-/// `perl` is live and runs on this thread, and goes on living while `function` runs.
+/// `perl` runs on this thread, and its memory is there while `function` runs.
 pub(crate) unsafe fn guard_entry<T>(
     perl: *mut sys::PerlInterpreter,
     function: impl FnOnce(Perl) -> Result<T>,
 ) -> Result<T> {
-    let outside = INSIDE.replace(Some(perl));
-    // SAFETY: live, as promised.
-    let token = unsafe { Perl::from_raw(perl) };
-    let result = catch_unwind(AssertUnwindSafe(|| function(token)));
-    let result = result.unwrap_or_else(|payload| Err(internal_error(payload)));
-    INSIDE.set(outside);
-    result
+    // SAFETY: as promised.
+    let interpreter = unsafe { Interpreter::that_calls(perl) };
+    let token = Perl::from_interpreter(interpreter);
+    interpreter.during_call(|| {
+        let result = catch_unwind(AssertUnwindSafe(|| function(token)));
+        result.unwrap_or_else(|payload| Err(internal_error(payload)))
+    })
 }
 
 /// Does one guarded operation. While an `exit` waits to go on, nothing but releasing is still done; at the end of the
@@ -119,13 +123,13 @@ pub(crate) fn operate(
     operation: sys::Operation,
     mut work: sys::Work,
 ) -> Result<sys::Work> {
-    let is_refused = operation != sys::Operation::Release && exit_is_pending(perl);
-    if is_refused || has_ended(perl) {
+    let interpreter = perl.live()?;
+    if operation != sys::Operation::Release && exit_is_pending(interpreter) {
         return Err(Error::Exit);
     }
-    // SAFETY: the token proves a live interpreter; the callers in this crate fill in what the operation uses, with values
-    // of the right kind that they own.
-    let status = unsafe { sys::perl_shim_operate(perl.raw(), operation as c_int, &mut work) };
+    // SAFETY: a live interpreter; the callers in this crate fill in what the operation uses, with values of the right kind
+    // that they own.
+    let status = unsafe { sys::perl_shim_operate(interpreter, operation as c_int, &mut work) };
     result_of(perl, status, work.error).map(|()| work)
 }
 
@@ -137,25 +141,28 @@ pub(crate) fn call(
     context: c_int,
     arguments: &[Scalar],
 ) -> Result<*mut sys::SV> {
-    if exit_is_pending(perl) || has_ended(perl) {
+    let interpreter = perl.live()?;
+    if exit_is_pending(interpreter) {
         return Err(Error::Exit);
     }
     let mut few = [null_mut(); 8];
     let mut many = Vec::new();
     let raw: &[*mut sys::SV] = match few.get_mut(..arguments.len()) {
         Some(few) => {
-            few.iter_mut()
-                .zip(arguments)
-                .for_each(|(raw, argument)| *raw = argument.raw());
+            for (raw, argument) in few.iter_mut().zip(arguments) {
+                *raw = argument.raw_for(perl)?;
+            }
             few
         }
         None => {
-            many.extend(arguments.iter().map(Scalar::raw));
+            for argument in arguments {
+                many.push(argument.raw_for(perl)?);
+            }
             &many
         }
     };
     let mut call = sys::Call {
-        callable: callable.raw(),
+        callable: callable.raw_for(perl)?,
         method: c_int::from(is_method),
         context,
         arguments: raw.as_ptr(),
@@ -164,57 +171,20 @@ pub(crate) fn call(
         error: null_mut(),
     };
     // SAFETY: a live interpreter; the callable and the arguments are owned by the caller until the call returns.
-    let status = unsafe { sys::perl_shim_call(perl.raw(), &mut call) };
+    let status = unsafe { sys::perl_shim_call(interpreter, &mut call) };
     result_of(perl, status, call.error).map(|()| call.result)
 }
 
-/// Whether the reference counts of this interpreter's values still mean something to us: after its end they do not, unless
-/// Perl itself called us while it cleans up.
-pub(crate) fn is_alive(perl: Perl) -> bool {
-    !has_ended(perl) || INSIDE.get() == Some(perl.raw())
-}
-
-/// Whether Perl code can no longer run: the objects are destroyed, and the rest goes in no order.
-fn has_ended(perl: Perl) -> bool {
-    let mut ended = ENDED.get();
-    // SAFETY: the nodes are leaked, so they live for good.
-    while let Some(node) = unsafe { ended.as_ref() } {
-        if node.perl == perl.raw() {
-            return true;
-        }
-        ended = node.next;
-    }
-    false
-}
-
-/// An interpreter of this thread that has ended.
-struct Ended {
-    perl: *mut sys::PerlInterpreter,
-    next: *const Ended,
-}
-
-/// What [`sys::perl_shim_at_exit`] gets to know the end of any interpreter of this extension, threads' included.
-#[repr(transparent)]
-struct EndHook(sys::Box);
-
-static END_HOOK: EndHook = EndHook(sys::Box {
-    finish: note_the_end,
-});
-
 thread_local! {
-    // Without destructors, since values may be dropped by the destructors of other thread locals.
-    /// The interpreter that entered Rust last and has not left it.
-    static INSIDE: Cell<Option<*mut sys::PerlInterpreter>> = const { Cell::new(None) };
-    static ENDED: Cell<*const Ended> = const { Cell::new(std::ptr::null()) };
     /// Message and place of the panic that is unwinding.
     static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
 static MODULE: OnceLock<String> = OnceLock::new();
 
-fn exit_is_pending(perl: Perl) -> bool {
+fn exit_is_pending(interpreter: *mut sys::PerlInterpreter) -> bool {
     // SAFETY: asks for a flag of this thread.
-    unsafe { sys::perl_shim_exit_is_pending(perl.raw()) != 0 }
+    unsafe { sys::perl_shim_exit_is_pending(interpreter) != 0 }
 }
 
 fn result_of(perl: Perl, status: c_int, error: *mut sys::SV) -> Result<()> {
@@ -235,33 +205,6 @@ pub(crate) fn warn_of(perl: Perl, error: &Error) {
     };
 }
 
-fn watch_for_the_end(perl: *mut sys::PerlInterpreter) {
-    // An interpreter may be where one that has ended was.
-    let mut live = std::ptr::null();
-    let mut node = ENDED.get();
-    // SAFETY: the nodes are leaked, so they live for good.
-    while let Some(ended) = unsafe { node.as_ref() } {
-        if ended.perl != perl {
-            live = Box::into_raw(Box::new(Ended {
-                perl: ended.perl,
-                next: live,
-            }));
-        }
-        node = ended.next;
-    }
-    ENDED.set(live);
-    // SAFETY: the hook is static, and its function only reads it.
-    unsafe { sys::perl_shim_at_exit(perl, (&raw const END_HOOK).cast_mut().cast()) };
-}
-
-unsafe extern "C" fn note_the_end(perl: *mut sys::PerlInterpreter, _hook: *mut sys::Box) {
-    let node = Box::new(Ended {
-        perl,
-        next: ENDED.get(),
-    });
-    ENDED.set(Box::into_raw(node));
-}
-
 /// Once for the process: the hook is Rust's, and every extension has its own copy of Rust's library.
 fn install_panic_hook() {
     static INSTALLED: Once = Once::new();
@@ -270,7 +213,7 @@ fn install_panic_hook() {
         panic::set_hook(Box::new(move |information| {
             let wants_backtrace = env::var_os("RUST_BACKTRACE")
                 .is_some_and(|value| !value.is_empty() && value != "0");
-            if wants_backtrace || INSIDE.get().is_none() {
+            if wants_backtrace || !Interpreter::is_at_hand() {
                 default(information);
             }
             note_panic(information);

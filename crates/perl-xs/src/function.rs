@@ -118,11 +118,11 @@ impl Returned {
     fn store(self, perl: Perl, outcome: &mut sys::Outcome) -> Result<()> {
         match self {
             Self::Nothing => {}
-            Self::Scalar(value) => outcome.value = value.into_raw(),
+            Self::Scalar(value) => outcome.value = value.into_raw(perl)?,
             Self::List(values) => {
                 let list = Array::new(perl);
                 values.into_iter().try_for_each(|value| list.push(value))?;
-                outcome.list = list.into_raw();
+                outcome.list = list.into_raw(perl)?;
             }
         }
         Ok(())
@@ -268,13 +268,13 @@ unsafe fn enter_function(
         })
     };
     let Err(error) = result else { return };
-    outcome.status = if matches!(error, Error::Exit) {
+    // SAFETY: the same interpreter.
+    outcome.error = error.into_raw(unsafe { Perl::from_raw(perl) });
+    outcome.status = if outcome.error.is_null() {
         sys::STATUS_EXITED
     } else {
         sys::STATUS_DIED
     };
-    // SAFETY: a live interpreter, as promised.
-    outcome.error = error.into_raw(unsafe { Perl::from_raw(perl) });
 }
 
 /// The arguments with a reference of ours each, off Perl's stack, which may move.

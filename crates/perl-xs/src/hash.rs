@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use perl_sys::{self as sys, Operation, Work};
 
+use crate::scalar::is_perl_utf8;
 use crate::{Array, Error, Perl, Result, Scalar};
 
 /// A Perl hash.
@@ -39,8 +40,10 @@ impl Hash {
     /// # Ok(()) }
     /// ```
     pub fn new(perl: Perl) -> Self {
-        // SAFETY: a live interpreter; the result is an owned hash.
-        Self::from_scalar(unsafe { Scalar::from_owned(perl, sys::perl_shim_new_hash(perl.raw())) })
+        // SAFETY: the function makes a hash.
+        Self::from_scalar(unsafe {
+            Scalar::made(perl, |interpreter| sys::perl_shim_new_hash(interpreter))
+        })
     }
 
     /// The value of a key. It is the variable in the hash; of a tied hash, a copy of what it gave.
@@ -76,13 +79,12 @@ impl Hash {
     /// Removes a key, and gives the value that it had.
     pub fn remove(&self, key: impl AsRef<[u8]>) -> Result<Option<Scalar>> {
         let key = key.as_ref();
-        let perl = self.perl();
+        let (perl, hash) = self.value.live()?;
         let (pointer, length) = plain_key(key, false)?;
         let mut value = null_mut();
         // SAFETY: a hash, and a slice's pointer and length.
-        let is_done = unsafe {
-            sys::perl_shim_hash_delete(perl.raw(), self.value.raw(), pointer, length, &mut value)
-        };
+        let is_done =
+            unsafe { sys::perl_shim_hash_delete(perl, hash, pointer, length, &mut value) };
         if is_done == 0 {
             value = self
                 .value
@@ -90,24 +92,18 @@ impl Hash {
                 .result;
         }
         // SAFETY: owned, or null, either way.
-        Ok(unsafe { Scalar::from_owned_or_null(perl, value) })
+        Ok(unsafe { Scalar::from_owned_or_null(self.perl(), value) })
     }
 
     /// Whether the key exists.
     pub fn contains_key(&self, key: impl AsRef<[u8]>) -> Result<bool> {
         let key = key.as_ref();
+        let (perl, hash) = self.value.live()?;
         let (pointer, length) = plain_key(key, false)?;
         let mut exists = 0;
         // SAFETY: a hash, and a slice's pointer and length.
-        let is_done = unsafe {
-            sys::perl_shim_hash_exists(
-                self.perl().raw(),
-                self.value.raw(),
-                pointer,
-                length,
-                &mut exists,
-            )
-        };
+        let is_done =
+            unsafe { sys::perl_shim_hash_exists(perl, hash, pointer, length, &mut exists) };
         if is_done == 0 {
             exists = self
                 .value
@@ -119,11 +115,10 @@ impl Hash {
 
     /// How many keys there are. A tied hash is counted key by key.
     pub fn len(&self) -> Result<usize> {
+        let (perl, hash) = self.value.live()?;
         let mut count = 0;
         // SAFETY: a hash.
-        if unsafe { sys::perl_shim_hash_count(self.perl().raw(), self.value.raw(), &mut count) }
-            != 0
-        {
+        if unsafe { sys::perl_shim_hash_count(perl, hash, &mut count) } != 0 {
             return Ok(count);
         }
         let count = self
@@ -167,8 +162,11 @@ impl Hash {
 
     /// Makes room for that many keys: worth it before storing more than eight (perlapi: `hv_ksplit`).
     pub fn reserve(&self, keys: usize) {
+        let Ok((perl, hash)) = self.value.live() else {
+            return;
+        };
         // SAFETY: a hash.
-        unsafe { sys::perl_shim_hash_reserve(self.perl().raw(), self.value.raw(), keys) }
+        unsafe { sys::perl_shim_hash_reserve(perl, hash, keys) }
     }
 
     /// Makes it an object of that class.
@@ -217,62 +215,48 @@ impl Hash {
     }
 
     fn fetch(&self, key: &[u8], is_utf8: bool) -> Result<Option<Scalar>> {
-        let perl = self.perl();
+        let (perl, hash) = self.value.live()?;
         let (pointer, length) = plain_key(key, is_utf8)?;
         let mut value = null_mut();
         // SAFETY: a hash, and a slice's pointer and length.
-        let is_done = unsafe {
-            sys::perl_shim_hash_fetch(perl.raw(), self.value.raw(), pointer, length, &mut value)
-        };
+        let is_done = unsafe { sys::perl_shim_hash_fetch(perl, hash, pointer, length, &mut value) };
         if is_done != 0 {
             // SAFETY: a value that the hash holds, or null.
-            return Ok(unsafe { Scalar::from_borrowed(perl, value) });
+            return Ok(unsafe { Scalar::from_borrowed(self.perl(), value) });
         }
         let work = self
             .value
             .operate(Operation::HashFetch, key_work(key, is_utf8))?;
         // SAFETY: owned, or null.
-        Ok(unsafe { Scalar::from_owned_or_null(perl, work.result) })
+        Ok(unsafe { Scalar::from_owned_or_null(self.perl(), work.result) })
     }
 
     fn store(&self, key: &[u8], is_utf8: bool, value: Scalar) -> Result<()> {
-        let perl = self.perl();
+        let (perl, hash) = self.value.live()?;
         let (pointer, length) = plain_key(key, is_utf8)?;
+        let stored = value.raw_for(self.perl())?;
         let mut replaced = null_mut();
         // SAFETY: a hash, and a slice's pointer and length.
         let is_done = unsafe {
-            sys::perl_shim_hash_store(
-                perl.raw(),
-                self.value.raw(),
-                pointer,
-                length,
-                value.raw(),
-                &mut replaced,
-            )
+            sys::perl_shim_hash_store(perl, hash, pointer, length, stored, &mut replaced)
         };
         if is_done == 0 {
             let work = Work {
-                other: value.raw(),
+                other: stored,
                 ..key_work(key, is_utf8)
             };
             return self.value.operate(Operation::HashStore, work).map(drop);
         }
         // Our reference is the hash's now.
-        let _ = value.into_raw();
+        std::mem::forget(value);
         // SAFETY: owned, or null; the hash has given it up.
-        drop(unsafe { Scalar::from_owned_or_null(perl, replaced) });
+        drop(unsafe { Scalar::from_owned_or_null(self.perl(), replaced) });
         Ok(())
     }
 
     /// Says no to a key that claims to be UTF-8 and is not, even by Perl's measure.
     fn is_text(&self, key: &Key) -> bool {
-        let bytes = &key.bytes;
-        // SAFETY: reads the bytes given.
-        key.is_utf8
-            && unsafe {
-                sys::perl_shim_is_perl_utf8(self.perl().raw(), bytes.as_ptr().cast(), bytes.len())
-                    != 0
-            }
+        key.is_utf8 && is_perl_utf8(self.perl(), &key.bytes)
     }
 }
 

@@ -43,6 +43,8 @@
 //! **Threads.** Nothing here is `Send`. Rust data on a value does not follow it into a new Perl thread: there,
 //! [`Scalar::attached`] gives `None`.
 //!
+//! **The end.** Values may outlive the interpreter, in a thread local say. Then they are refused: see [`Perl`].
+//!
 //! **Running out of memory** ends the process, in Rust and in Perl.
 
 mod array;
@@ -53,6 +55,7 @@ mod error;
 mod function;
 pub mod handle;
 mod hash;
+mod interpreter;
 mod perl;
 mod scalar;
 

@@ -6,17 +6,21 @@ use perl_sys::{self as sys, Operation, Work};
 
 use crate::border::operate;
 use crate::function::NamedFunction;
-use crate::{Arguments, Array, Code, Function, Hash, Result, Returned, Scalar, border};
+use crate::interpreter::Interpreter;
+use crate::{Arguments, Array, Code, Error, Function, Hash, Result, Returned, Scalar, border};
 
 /// The interpreter that called us.
 ///
 /// A token: copy it freely. It comes from [`Arguments::perl`](crate::Arguments::perl), or as the argument of the boot
 /// function, and cannot leave its thread.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+///
+/// Copies of it, and values, may outlive the interpreter, in a thread local for example. After its end, that is when its
+/// objects are destroyed, nothing touches it: what gives a [`Result`] gives [`Error::Exit`], what gives an [`Option`] gives
+/// `None`, and new values are empty shells, of which all this is true too.
+#[derive(Clone, Copy, Debug)]
 pub struct Perl {
-    /// INVARIANT: an interpreter of this thread that is live wherever safe code runs (but see `border::is_alive`), or null
-    /// when perl was built without threads.
-    interpreter: *mut sys::PerlInterpreter,
+    /// Its pointer is for [`live`](Self::live) to give out. Not `Send`, by its type.
+    interpreter: &'static Interpreter,
 }
 
 impl Perl {
@@ -123,38 +127,66 @@ impl Perl {
 
     /// What `print` puts between values: `$,`, unless it is `undef`.
     pub fn output_field_separator(self) -> Option<Scalar> {
+        let interpreter = self.live().ok()?;
         // SAFETY: a live interpreter; the result is owned, or null.
         unsafe {
-            let separator = sys::perl_shim_output_field_separator(self.interpreter);
+            let separator = sys::perl_shim_output_field_separator(interpreter);
             Scalar::from_owned_or_null(self, separator)
         }
     }
 
     /// What `print` puts at the end: `$\`, unless it is `undef`; a newline within `say`.
     pub fn output_record_separator(self) -> Option<Scalar> {
+        let interpreter = self.live().ok()?;
         // SAFETY: a live interpreter; the result is owned, or null.
         unsafe {
-            let separator = sys::perl_shim_output_record_separator(self.interpreter);
+            let separator = sys::perl_shim_output_record_separator(interpreter);
             Scalar::from_owned_or_null(self, separator)
         }
     }
 
-    /// Whether the interpreter is destroying its values (`${^GLOBAL_PHASE} eq 'DESTRUCT'`).
+    /// Whether the interpreter is destroying its values (`${^GLOBAL_PHASE} eq 'DESTRUCT'`), or has done so.
     pub fn is_destructing(self) -> bool {
-        // SAFETY: a live interpreter, by the token.
-        unsafe { sys::perl_shim_is_destructing(self.interpreter) != 0 }
+        self.live().map_or(true, |interpreter| {
+            // SAFETY: a live interpreter.
+            unsafe { sys::perl_shim_is_destructing(interpreter) != 0 }
+        })
+    }
+
+    /// The interpreter for C code of the extension's own; null when perl was built without threads. It dangles after
+    /// [the end](Self::has_ended).
+    pub fn raw(self) -> *mut sys::PerlInterpreter {
+        self.interpreter.raw()
+    }
+
+    /// Whether the interpreter has destroyed its objects, so that nothing can be done with it any more.
+    pub fn has_ended(self) -> bool {
+        self.interpreter.has_ended()
     }
 
     /// # Safety
     ///
-    /// See the invariant of the field.
+    /// See [`Interpreter::that_calls`].
     pub(crate) unsafe fn from_raw(interpreter: *mut sys::PerlInterpreter) -> Self {
+        // SAFETY: as promised.
+        Self::from_interpreter(unsafe { Interpreter::that_calls(interpreter) })
+    }
+
+    pub(crate) fn from_interpreter(interpreter: &'static Interpreter) -> Self {
         Self { interpreter }
     }
 
-    /// The interpreter for C code of the extension's own; null when perl was built without threads.
-    pub fn raw(self) -> *mut sys::PerlInterpreter {
-        self.interpreter
+    /// The way to the interpreter's memory: an error after its end.
+    pub(crate) fn live(self) -> Result<*mut sys::PerlInterpreter> {
+        if self.interpreter.has_ended() {
+            return Err(Error::Exit);
+        }
+        Ok(self.interpreter.raw())
+    }
+
+    /// Whether a reference may be given up.
+    pub(crate) fn counts_references(self) -> bool {
+        self.interpreter.counts_references()
     }
 
     pub(crate) fn warn_with(self, message: &Scalar) -> Result<()> {
@@ -162,7 +194,7 @@ impl Perl {
             self,
             Operation::Warn,
             Work {
-                other: message.raw(),
+                other: message.raw_for(self)?,
                 ..Work::default()
             },
         )
@@ -181,6 +213,14 @@ impl Perl {
         unsafe { Scalar::from_owned_or_null(self, work.result) }
     }
 }
+
+impl PartialEq for Perl {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self.interpreter, other.interpreter)
+    }
+}
+
+impl Eq for Perl {}
 
 /// A package, to put functions into.
 #[derive(Clone, Debug)]

@@ -9,7 +9,7 @@ use std::slice;
 
 use perl_sys::{self as sys, Operation, Work};
 
-use crate::border::{is_alive, operate};
+use crate::border::operate;
 use crate::{Array, Code, Error, Hash, Perl, Result, attachment};
 
 /// An owned reference to a Perl value, usually a scalar.
@@ -18,16 +18,19 @@ use crate::{Array, Code, Error, Hash, Perl, Result, attachment};
 /// [`copy`](Self::copy) for a value of one's own.
 pub struct Scalar {
     perl: Perl,
-    /// INVARIANT: a value of `perl`, of whose reference count one is ours.
+    /// INVARIANT: a value of `perl`, of whose reference count one is ours. Made after the end of `perl`, it is `SHELL`.
     value: NonNull<sys::SV>,
 }
+
+/// Stands where no value can be made. Nothing looks behind it: whatever looks at values asks for a live interpreter first.
+const SHELL: NonNull<sys::SV> = NonNull::dangling();
 
 /// Making new values.
 impl Scalar {
     /// `undef`, in a variable of its own.
     pub fn undef(perl: Perl) -> Self {
-        // SAFETY: a live interpreter; the result is owned.
-        unsafe { Self::from_owned(perl, sys::perl_shim_new_undef(perl.raw())) }
+        // SAFETY: the function makes a value.
+        unsafe { Self::made(perl, |interpreter| sys::perl_shim_new_undef(interpreter)) }
     }
 
     /// A byte string.
@@ -43,38 +46,46 @@ impl Scalar {
     /// A character string from bytes that are UTF-8 as Perl has it (surrogates and code points above U+10FFFF included),
     /// else a byte string.
     pub fn from_perl_utf8(perl: Perl, bytes: &[u8]) -> Self {
-        // SAFETY: the pointer and the length are those of a slice.
-        let is_utf8 =
-            unsafe { sys::perl_shim_is_perl_utf8(perl.raw(), bytes.as_ptr().cast(), bytes.len()) };
-        Self::new_string(perl, bytes, is_utf8 != 0)
+        Self::new_string(perl, bytes, is_perl_utf8(perl, bytes))
     }
 
     /// An integer. One that the integers of a 32-bit perl cannot hold becomes a floating-point number.
     pub fn from_integer(perl: Perl, value: i64) -> Self {
-        // SAFETY: a live interpreter; the result is owned.
-        unsafe { Self::from_owned(perl, sys::perl_shim_new_integer(perl.raw(), value)) }
+        // SAFETY: the function makes a value.
+        unsafe {
+            Self::made(perl, |interpreter| {
+                sys::perl_shim_new_integer(interpreter, value)
+            })
+        }
     }
 
     /// An unsigned integer, a size in bytes for example; otherwise as [`from_integer`](Self::from_integer).
     pub fn from_unsigned(perl: Perl, value: u64) -> Self {
-        // SAFETY: a live interpreter; the result is owned.
-        unsafe { Self::from_owned(perl, sys::perl_shim_new_unsigned(perl.raw(), value)) }
+        // SAFETY: the function makes a value.
+        unsafe {
+            Self::made(perl, |interpreter| {
+                sys::perl_shim_new_unsigned(interpreter, value)
+            })
+        }
     }
 
     /// A floating-point number.
     pub fn from_number(perl: Perl, value: f64) -> Self {
-        // SAFETY: a live interpreter; the result is owned.
-        unsafe { Self::from_owned(perl, sys::perl_shim_new_number(perl.raw(), value)) }
+        // SAFETY: the function makes a value.
+        unsafe {
+            Self::made(perl, |interpreter| {
+                sys::perl_shim_new_number(interpreter, value)
+            })
+        }
     }
 
     /// Perl's own true (1) or false (the empty string and 0).
     pub fn from_boolean(perl: Perl, value: bool) -> Self {
-        // SAFETY: a live interpreter; the result is owned.
+        // SAFETY: the function makes a value.
         unsafe {
-            Self::from_owned(
-                perl,
-                sys::perl_shim_new_boolean(perl.raw(), c_int::from(value)),
-            )
+            Self::made(perl, |interpreter| {
+                sys::perl_shim_new_boolean(interpreter, c_int::from(value))
+            })
         }
     }
 }
@@ -83,10 +94,11 @@ impl Scalar {
 impl Scalar {
     /// Whether it is not `undef`.
     pub fn is_defined(&self) -> Result<bool> {
-        if self.is(sys::STATE_MAGICAL) {
+        let state = self.state()?;
+        if state & sys::STATE_MAGICAL != 0 {
             return self.copy()?.is_defined();
         }
-        Ok(self.is(sys::STATE_DEFINED))
+        Ok(state & sys::STATE_DEFINED != 0)
     }
 
     /// Whether Perl takes it for true.
@@ -94,8 +106,9 @@ impl Scalar {
         if self.is(sys::STATE_MAGICAL | sys::STATE_OVERLOADED) {
             return Ok(self.operate(Operation::IsTrue, Work::default())?.flag != 0);
         }
+        let (perl, value) = self.live()?;
         // SAFETY: without magic and overloading, as the function asks.
-        Ok(unsafe { sys::perl_shim_is_true(self.perl.raw(), self.raw()) } != 0)
+        Ok(unsafe { sys::perl_shim_is_true(perl, value) } != 0)
     }
 
     /// Whether Perl takes it for a number without a warning (perlapi: `looks_like_number`).
@@ -106,8 +119,9 @@ impl Scalar {
                 .flag
                 != 0);
         }
+        let (perl, value) = self.live()?;
         // SAFETY: without magic and overloading, as the function asks.
-        Ok(unsafe { sys::perl_shim_looks_like_number(self.perl.raw(), self.raw()) } != 0)
+        Ok(unsafe { sys::perl_shim_looks_like_number(perl, value) } != 0)
     }
 
     /// Its string's internal bytes, whatever the UTF-8 flag says: UTF-8 if it is on. `undef` has none, silently.
@@ -142,8 +156,9 @@ impl Scalar {
         if self.is(sys::STATE_MAGICAL) || !self.is(sys::STATE_INTEGER | sys::STATE_NUMBER) {
             return Ok(self.operate(Operation::Integer, Work::default())?.integer);
         }
+        let (perl, value) = self.live()?;
         // SAFETY: it has an integer or a number, as the function asks.
-        Ok(unsafe { sys::perl_shim_integer(self.perl.raw(), self.raw()) })
+        Ok(unsafe { sys::perl_shim_integer(perl, value) })
     }
 
     /// Its number. A string that is no number warns as in Perl.
@@ -151,8 +166,9 @@ impl Scalar {
         if self.is(sys::STATE_MAGICAL) || !self.is(sys::STATE_INTEGER | sys::STATE_NUMBER) {
             return Ok(self.operate(Operation::Number, Work::default())?.number);
         }
+        let (_, value) = self.live()?;
         // SAFETY: it has an integer or a number, as the function asks.
-        Ok(unsafe { sys::perl_shim_number(self.raw()) })
+        Ok(unsafe { sys::perl_shim_number(value) })
     }
 
     /// A new variable with the same value (perlapi: `newSVsv`).
@@ -210,10 +226,11 @@ impl Scalar {
 
     /// The class of the object that it refers to (Scalar::Util: `blessed`).
     pub fn blessed_package(&self) -> Option<String> {
-        let value = self.fetched()?;
+        let fetched = self.fetched()?;
+        let (perl, value) = fetched.live().ok()?;
         let mut length = 0;
         // SAFETY: a live value; the name is read before anything can change it.
-        let name = unsafe { sys::perl_shim_class(self.perl.raw(), value.raw(), &mut length) };
+        let name = unsafe { sys::perl_shim_class(perl, value, &mut length) };
         if name.is_null() {
             return None;
         }
@@ -234,12 +251,11 @@ impl Scalar {
 
     /// A new reference to this value.
     pub fn reference(&self) -> Self {
-        // SAFETY: a live value; the result is owned.
+        // SAFETY: the function makes a value; where the interpreter is live, ours is.
         unsafe {
-            Self::from_owned(
-                self.perl,
-                sys::perl_shim_new_reference(self.perl.raw(), self.raw()),
-            )
+            Self::made(self.perl, |interpreter| {
+                sys::perl_shim_new_reference(interpreter, self.raw())
+            })
         }
     }
 
@@ -253,10 +269,12 @@ impl Scalar {
         self.value == other.value
     }
 
-    /// How many references there are to this value, ours included.
+    /// How many references there are to this value, ours included; 0 after the end of the interpreter.
     pub fn reference_count(&self) -> u32 {
-        // SAFETY: a live value.
-        unsafe { sys::perl_shim_reference_count(self.raw()) }
+        self.live().map_or(0, |(_, value)| {
+            // SAFETY: a live value.
+            unsafe { sys::perl_shim_reference_count(value) }
+        })
     }
 }
 
@@ -267,7 +285,7 @@ impl Scalar {
         self.operate(
             Operation::Assign,
             Work {
-                other: value.raw(),
+                other: value.raw_for(self.perl)?,
                 ..Work::default()
             },
         )
@@ -323,17 +341,48 @@ impl Scalar {
     pub(crate) unsafe fn from_borrowed(perl: Perl, value: *mut sys::SV) -> Option<Self> {
         let value = NonNull::new(value)?;
         // SAFETY: live, as promised.
-        unsafe { sys::perl_shim_retain(perl.raw(), value.as_ptr()) };
-        Some(Self { perl, value })
+        Some(unsafe {
+            Self::made(perl, |interpreter| {
+                sys::perl_shim_retain(interpreter, value.as_ptr())
+            })
+        })
     }
 
-    /// Gives the reference away.
-    pub(crate) fn into_raw(self) -> *mut sys::SV {
-        let value = self.raw();
+    /// # Safety
+    ///
+    /// `make` gives an owned value of the interpreter that it gets, and not null.
+    pub(crate) unsafe fn made(
+        perl: Perl,
+        make: impl FnOnce(*mut sys::PerlInterpreter) -> *mut sys::SV,
+    ) -> Self {
+        match perl.live() {
+            // SAFETY: as promised.
+            Ok(interpreter) => unsafe { Self::from_owned(perl, make(interpreter)) },
+            Err(_) => Self { perl, value: SHELL },
+        }
+    }
+
+    /// Gives the reference to `perl`.
+    pub(crate) fn into_raw(self, perl: Perl) -> Result<*mut sys::SV> {
+        let value = self.raw_for(perl)?;
         std::mem::forget(self);
-        value
+        Ok(value)
     }
 
+    /// The value, for something that `perl` does with it.
+    pub(crate) fn raw_for(&self, perl: Perl) -> Result<*mut sys::SV> {
+        if self.perl != perl {
+            return Err(Error::croak("A value of another interpreter"));
+        }
+        self.live().map(|(_, value)| value)
+    }
+
+    /// The interpreter and the value, for the plain functions: an error after the end, when neither may be looked at.
+    pub(crate) fn live(&self) -> Result<(*mut sys::PerlInterpreter, *mut sys::SV)> {
+        Ok((self.perl.live()?, self.raw()))
+    }
+
+    /// The value for a guarded operation, or for whoever knows that the interpreter is live.
     pub(crate) fn raw(&self) -> *mut sys::SV {
         self.value.as_ptr()
     }
@@ -357,20 +406,26 @@ impl Scalar {
 
     /// Whether one of these states is on.
     fn is(&self, states: u32) -> bool {
+        self.state().is_ok_and(|state| state & states != 0)
+    }
+
+    fn state(&self) -> Result<u32> {
+        let (_, value) = self.live()?;
         // SAFETY: a live value.
-        unsafe { sys::perl_shim_state(self.raw()) & states != 0 }
+        Ok(unsafe { sys::perl_shim_state(value) })
     }
 
     fn new_string(perl: Perl, bytes: &[u8], is_utf8: bool) -> Self {
-        // SAFETY: the pointer and the length are those of a slice; the result is owned.
+        // SAFETY: the function makes a value; the pointer and the length are those of a slice.
         unsafe {
-            let string = sys::perl_shim_new_string(
-                perl.raw(),
-                bytes.as_ptr().cast(),
-                bytes.len(),
-                c_int::from(is_utf8),
-            );
-            Self::from_owned(perl, string)
+            Self::made(perl, |interpreter| {
+                sys::perl_shim_new_string(
+                    interpreter,
+                    bytes.as_ptr().cast(),
+                    bytes.len(),
+                    c_int::from(is_utf8),
+                )
+            })
         }
     }
 
@@ -384,15 +439,15 @@ impl Scalar {
     }
 
     fn referent_of_kind(&self, kind: c_int) -> Option<Self> {
-        let value = self.fetched()?;
+        let fetched = self.fetched()?;
+        let (_, value) = fetched.live().ok()?;
         // SAFETY: live values.
-        unsafe { Self::from_borrowed(self.perl, sys::perl_shim_referent(value.raw(), kind)) }
+        unsafe { Self::from_borrowed(self.perl, sys::perl_shim_referent(value, kind)) }
     }
 
     /// Calls `reader` with the string's bytes and its UTF-8 flag. `reader` must not run Perl code: the bytes are Perl's.
     fn with_string<T>(&self, reader: impl FnOnce(&[u8], bool) -> T) -> Result<T> {
-        // SAFETY: a live value.
-        let state = unsafe { sys::perl_shim_state(self.raw()) };
+        let state = self.state()?;
         if state & (sys::STATE_MAGICAL | sys::STATE_STRING) == sys::STATE_STRING {
             // SAFETY: a string without magic, that nobody changes while `reader` looks at it.
             let bytes = unsafe { self.plain_bytes() };
@@ -410,7 +465,7 @@ impl Scalar {
 
     /// # Safety
     ///
-    /// The value is a string without magic; nothing changes it while the slice is used.
+    /// The value is a live string without magic; nothing changes it while the slice is used.
     unsafe fn plain_bytes(&self) -> &[u8] {
         let mut length = 0;
         // SAFETY: a string, as promised.
@@ -423,15 +478,18 @@ impl Scalar {
 
 impl Clone for Scalar {
     fn clone(&self) -> Self {
-        // SAFETY: a live value.
-        unsafe { sys::perl_shim_retain(self.perl.raw(), self.raw()) };
-        Self { ..*self }
+        // SAFETY: where the interpreter is live, the value is, and the reference is ours.
+        unsafe {
+            Self::made(self.perl, |interpreter| {
+                sys::perl_shim_retain(interpreter, self.raw())
+            })
+        }
     }
 }
 
 impl Drop for Scalar {
     fn drop(&mut self) {
-        if !is_alive(self.perl) {
+        if !self.perl.counts_references() || self.value == SHELL {
             return;
         }
         // SAFETY: our reference, given up once: here, or by the operation.
@@ -452,10 +510,19 @@ impl fmt::Debug for Scalar {
 impl Error {
     /// The exception as a value to be given to Perl; null for an exit.
     pub(crate) fn into_raw(self, perl: Perl) -> *mut sys::SV {
-        match self {
-            Self::Die(exception) => exception.into_raw(),
-            Self::Croak(message) => Scalar::from_text(perl, &message).into_raw(),
-            Self::Exit => std::ptr::null_mut(),
-        }
+        let value = match self {
+            Self::Die(exception) => exception.into_raw(perl),
+            Self::Croak(message) => Scalar::from_text(perl, &message).into_raw(perl),
+            Self::Exit => return std::ptr::null_mut(),
+        };
+        value.unwrap_or_else(|error| error.into_raw(perl))
     }
+}
+
+/// Whether these bytes are UTF-8 by Perl's measure.
+pub(crate) fn is_perl_utf8(perl: Perl, bytes: &[u8]) -> bool {
+    perl.live().is_ok_and(|interpreter| {
+        // SAFETY: the pointer and the length are those of a slice.
+        unsafe { sys::perl_shim_is_perl_utf8(interpreter, bytes.as_ptr().cast(), bytes.len()) != 0 }
+    })
 }

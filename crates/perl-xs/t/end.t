@@ -18,6 +18,30 @@ subtest 'values that outlive the interpreter are harmless' => sub {
     }
 };
 
+subtest 'whatever is done with values when the interpreter is gone is refused' => sub {
+    my $program =
+'our $variable = "text"; Example::Probe::use_when_gone($variable, {}, [], sub { print "called" })';
+    my @expected = map { "$_ refused" } ('scalar') x 10, ('hash') x 2, ('array') x 2,
+      qw(code interpreter functions separator);
+    for my $level ( 0, 2 ) {
+        local $ENV{PERL_DESTRUCT_LEVEL} = $level;
+        my @printed = split /\n/, qx{$^X -Mblib=t/example/blib -MExample -e '$program' 2>&1};
+        is_deeply \@printed, \@expected, "destruct level $level";
+        is $?, 0, 'status';
+    }
+};
+
+subtest 'so it is when a coroutine was left in the middle of Rust' => sub {
+    plan skip_all => 'needs Coro' if !eval { require Coro };
+    my $program =
+        'use Coro; async { Example::apply( sub { Coro::schedule } ) }; cede; print "left\n";'
+      . 'Example::Probe::use_when_gone("text", {}, [], sub { }); Example::Probe::keep_for_good({})';
+    my $printed = qx{$^X -Mblib=t/example/blib -MExample -e '$program' 2>&1};
+    like $printed,   qr/^left\nscalar refused\n/, 'used at the end';
+    unlike $printed, qr/NOT/,                       'and refused';
+    is $?, 0, 'status';
+};
+
 subtest 'Rust data that goes with the interpreter may use it' => sub {
     my $program =
       'our $global = {}; Example::Probe::attach_guard($global, sub { print "too late" });'

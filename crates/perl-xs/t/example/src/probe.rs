@@ -172,6 +172,7 @@ const FUNCTIONS: &[(&str, Function)] = &[
     }),
     ("at_exit", at_exit),
     ("keep_for_good", keep_for_good),
+    ("use_when_gone", use_when_gone),
     // Handles.
     ("open_duplicate", open_duplicate),
     ("open_onto", open_onto),
@@ -220,7 +221,94 @@ impl Drop for PanicsWhenDropped {
     }
 }
 
+/// Does all that can be done with values when it is dropped, and prints what that came to.
+struct UsesWhenDropped {
+    scalar: Scalar,
+    hash: Hash,
+    array: Array,
+    code: Code,
+}
+
+impl Drop for UsesWhenDropped {
+    fn drop(&mut self) {
+        let perl = self.scalar.perl();
+        for scalar in [
+            self.scalar.clone(),
+            Scalar::undef(perl),
+            Scalar::from_text(perl, "text"),
+            Scalar::from_perl_utf8(perl, b"text"),
+            Scalar::from_integer(perl, 1),
+            Scalar::from_unsigned(perl, 1),
+            Scalar::from_number(perl, 0.5),
+            Scalar::from_boolean(perl, true),
+            self.scalar.reference(),
+            perl.scalar_variable("main::variable"),
+        ] {
+            report("scalar", scalar_is_refused(&scalar));
+        }
+        for hash in [self.hash.clone(), Hash::new(perl)] {
+            report("hash", hash_is_refused(&hash));
+        }
+        for array in [self.array.clone(), Array::new(perl)] {
+            report("array", array_is_refused(&array));
+        }
+        report(
+            "code",
+            is_refused(self.code.call(std::slice::from_ref(&self.scalar))),
+        );
+        report("interpreter", perl.has_ended() && perl.is_destructing());
+        report("functions", perl.code("Example::hello").is_none());
+        report("separator", perl.output_record_separator().is_none());
+    }
+}
+
+fn report(what: &str, is_refused: bool) {
+    let refused = if is_refused { "refused" } else { "NOT refused" };
+    println!("{what} {refused}");
+}
+
+fn is_refused<T>(result: Result<T>) -> bool {
+    matches!(result, Err(Error::Exit))
+}
+
+fn scalar_is_refused(scalar: &Scalar) -> bool {
+    is_refused(scalar.bytes())
+        && is_refused(scalar.text())
+        && is_refused(scalar.integer())
+        && is_refused(scalar.number())
+        && is_refused(scalar.is_true())
+        && is_refused(scalar.is_defined())
+        && is_refused(scalar.looks_like_number())
+        && is_refused(scalar.copy())
+        && is_refused(scalar.assign(scalar))
+        && is_refused(scalar.attach(Rc::new(())))
+        && scalar.attached::<()>().is_none()
+        && scalar.referent().is_none()
+        && scalar.blessed_package().is_none()
+        && !scalar.is_utf8()
+        && scalar.reference_count() == 0
+}
+
+fn hash_is_refused(hash: &Hash) -> bool {
+    hash.reserve(9);
+    is_refused(hash.get("key"))
+        && is_refused(hash.insert("key", Scalar::undef(hash.perl())))
+        && is_refused(hash.remove("key"))
+        && is_refused(hash.contains_key("key"))
+        && is_refused(hash.len())
+        && is_refused(hash.pairs())
+}
+
+fn array_is_refused(array: &Array) -> bool {
+    is_refused(array.get(0))
+        && is_refused(array.push(Scalar::undef(array.perl())))
+        && is_refused(array.set(0, Scalar::undef(array.perl())))
+        && is_refused(array.len())
+        && is_refused(array.values())
+}
+
 thread_local! {
+    static USERS: RefCell<Vec<UsesWhenDropped>> = const { RefCell::new(Vec::new()) };
     static HELD: Cell<Option<Scalar>> = const { Cell::new(None) };
     static FOR_GOOD: RefCell<Vec<Scalar>> = const { RefCell::new(Vec::new()) };
 }
@@ -303,6 +391,26 @@ fn at_exit(arguments: &Arguments<'_>) -> Result<Returned> {
 fn keep_for_good(arguments: &Arguments<'_>) -> Result<Returned> {
     FOR_GOOD.with_borrow_mut(|kept| kept.extend(arguments.iter().cloned()));
     Ok(().into())
+}
+
+/// `use_when_gone($scalar, \%hash, \@array, \&code)`: uses them when the thread's destructors run.
+fn use_when_gone(arguments: &Arguments<'_>) -> Result<Returned> {
+    let user = UsesWhenDropped {
+        scalar: first(arguments)?,
+        hash: required_as(arguments, 1, Scalar::as_hash)?,
+        array: required_as(arguments, 2, Scalar::as_array)?,
+        code: required_as(arguments, 3, Scalar::as_code)?,
+    };
+    USERS.with_borrow_mut(|users| users.push(user));
+    Ok(().into())
+}
+
+fn required_as<T>(
+    arguments: &Arguments<'_>,
+    index: usize,
+    kind: fn(&Scalar) -> Option<T>,
+) -> Result<T> {
+    kind(&arguments.required(index, "reference")?).ok_or_else(|| Error::croak("Not that reference"))
 }
 
 fn open_duplicate(arguments: &Arguments<'_>) -> Result<Returned> {
