@@ -288,10 +288,8 @@ impl Connection {
 
     /// Whether `100 Continue` is to be sent; only once (RFC 9110 §10.1.1).
     pub(crate) fn take_continue(&mut self) -> bool {
-        // Once the body comes, or the reply goes out already, the client waits no longer.
-        std::mem::take(&mut self.expects_continue)
-            && self.unparsed.is_empty()
-            && self.output.is_empty()
+        // Once the body comes, the client waits no longer.
+        std::mem::take(&mut self.expects_continue) && self.unparsed.is_empty()
     }
 
     fn advance_phase(&mut self, store: &mut Store) -> Progress {

@@ -825,9 +825,7 @@ impl Engine {
             mark_ready(&mut self.ready, slot, connection);
         }
         if connection.take_continue() {
-            let output = connection.output.bytes_mut();
-            output.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
-            connection.output.send_all();
+            connection.output.interim(b"HTTP/1.1 100 Continue\r\n\r\n");
             self.send(slot);
         }
         self.restart_deadline(slot);

@@ -20,6 +20,10 @@ pub(crate) struct Output {
     sent: usize,
     threshold: u64,
     send_all: bool,
+    /// Up to here the bytes are an interim response, which waits for nothing.
+    interim_end: usize,
+    /// Some of it was sent.
+    begun: bool,
 }
 
 /// How far sending came.
@@ -40,6 +44,8 @@ impl Default for Output {
             sent: 0,
             threshold: DEFAULT_THRESHOLD,
             send_all: false,
+            interim_end: 0,
+            begun: false,
         }
     }
 }
@@ -55,8 +61,7 @@ impl Output {
 
     /// Whether some of it is to be sent now.
     pub(crate) fn is_due(&self) -> bool {
-        let pending = self.pending();
-        pending > 0 && (self.send_all || pending > self.threshold)
+        !self.due().is_empty()
     }
 
     /// Where the application appends.
@@ -73,19 +78,30 @@ impl Output {
         self.send_all = !self.is_empty();
     }
 
+    /// Puts an interim response (RFC 9110 §15.2) before the reply, to be sent without it; not
+    /// if the reply has begun, since then the client waits no longer.
+    pub(crate) fn interim(&mut self, response: &[u8]) {
+        if self.begun {
+            return;
+        }
+        self.bytes.splice(0..0, response.iter().copied());
+        self.interim_end = response.len();
+    }
+
     pub(crate) fn discard(&mut self) {
         self.bytes = Vec::new();
         self.sent = 0;
         self.send_all = false;
+        self.interim_end = 0;
     }
 
     pub(crate) fn send(&mut self, socket: &OwnedFd) -> Sent {
         let mut progress = false;
         while self.is_due() {
-            let pending = self.bytes.get(self.sent..).unwrap_or_default();
-            match socket::send(socket, pending) {
+            match socket::send(socket, self.due()) {
                 Ok(length) => {
                     self.sent += length;
+                    self.begun |= self.sent > self.interim_end;
                     progress = true;
                 }
                 Err(Errno::AGAIN) => {
@@ -99,15 +115,27 @@ impl Output {
         Sent::Enough
     }
 
+    fn due(&self) -> &[u8] {
+        let pending = self.bytes.get(self.sent..).unwrap_or_default();
+        if self.send_all || pending.len() as u64 > self.threshold {
+            return pending;
+        }
+        self.bytes
+            .get(self.sent..self.interim_end)
+            .unwrap_or_default()
+    }
+
     /// Moving the rest to the front is done seldom enough to cost less than sending did.
     fn forget_sent(&mut self) {
         if self.is_empty() {
             self.sent = 0;
             self.send_all = false;
+            self.interim_end = 0;
             self.bytes.clear();
             self.bytes.shrink_to(KEPT_CAPACITY);
         } else if self.sent > self.bytes.len() / 2 {
             self.bytes.drain(..self.sent);
+            self.interim_end = self.interim_end.saturating_sub(self.sent);
             self.sent = 0;
         }
     }
@@ -165,6 +193,21 @@ mod tests {
         output.send_all();
         output.bytes_mut().extend_from_slice(b"more");
         assert!(!output.is_due());
+    }
+
+    #[test]
+    fn an_interim_response_is_due_without_the_reply() {
+        let (one, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+        let one = one.into();
+        let mut output = output(5, 10);
+        output.interim(b"100");
+        assert_eq!(output.due(), b"100");
+        assert_eq!(output.send(&one), Sent::Enough);
+        assert_eq!(output.pending(), 5);
+        output.send_all();
+        assert_eq!(output.send(&one), Sent::Enough);
+        output.interim(b"100");
+        assert!(output.is_empty());
     }
 
     #[test]

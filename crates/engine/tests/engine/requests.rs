@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use engine::{Event, Limits, ListenerOptions, SocketAddress};
 
-use crate::support::{Server, end_sending, exchange, field_part, multipart, reply_of};
+use crate::support::{CLOSING, Server, end_sending, exchange, field_part, multipart, reply_of};
 
 #[test]
 fn get_is_handed_over_with_its_head_and_addresses() {
@@ -227,6 +227,47 @@ fn the_body_is_called_for_once_the_application_lets_it_come() {
     let received = server.receive_and_reply(b"done");
     assert_eq!(received.fields, [("a".to_owned(), "b".to_owned())]);
     assert_eq!(server.until_done(reply_of(client)), b"done");
+}
+
+#[test]
+fn the_body_is_called_for_before_a_reply_that_waits_and_not_within_one() {
+    for flushed in [false, true] {
+        let mut server = Server::new(ListenerOptions::default());
+        let body = [&field_part("a", "b"), CLOSING].concat();
+        let head = format!(
+            "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: {}\r\n\
+             Content-Type: multipart/form-data; boundary=b0undary\r\n\r\n",
+            body.len()
+        );
+        let mut client = server.client(head.as_bytes());
+        let Event::Multipart { request, .. } = server.next() else {
+            panic!("the head was complete");
+        };
+        server.engine.write(request, b"HTTP/1.1 200 OK\r\n");
+        if flushed {
+            server.engine.flush_output(request);
+            server.engine.flush();
+        }
+        server.engine.acknowledge(request);
+        let expected: &[u8] = match flushed {
+            false => b"HTTP/1.1 100 Continue\r\n\r\n",
+            true => b"HTTP/1.1 200 OK\r\n",
+        };
+        let mut answer = vec![0; expected.len()];
+        client.read_exact(&mut answer).unwrap();
+        assert_eq!(answer, expected);
+        client.write_all(&body).unwrap();
+        while !matches!(server.next(), Event::Request { .. }) {
+            server.engine.acknowledge(request);
+        }
+        server.engine.write(request, b"\r\n");
+        server.engine.finish(request);
+        let rest: &[u8] = match flushed {
+            false => b"HTTP/1.1 200 OK\r\n\r\n",
+            true => b"\r\n",
+        };
+        assert_eq!(server.until_done(reply_of(client)), rest);
+    }
 }
 
 #[test]
