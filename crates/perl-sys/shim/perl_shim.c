@@ -699,6 +699,9 @@ static void open_handle(pTHX_ struct perl_shim_work *work)
     SV *const reference = sv_2mortal(work->sv ? newRV_inc((SV *)glob) : newRV_noinc((SV *)glob));
     SV *name = sv_2mortal(newSViv((IV)work->integer));
 
+    /* It may die, which it must not do when the handle has the descriptor already. */
+    if (work->other)
+        sv_bless(reference, gv_stashsv(work->other, GV_ADD));
     work->flag = 0;
     work->number = 0;
     if (!do_openn(glob, work->bytes, (I32)work->length, FALSE, 0, 0, NULL, &name, 1)) {
@@ -707,8 +710,6 @@ static void open_handle(pTHX_ struct perl_shim_work *work)
     }
     /* STDIN, STDOUT and STDERR keep their number: perl has then made a duplicate. */
     work->flag = PerlIO_fileno(IoIFP(GvIOp(glob))) == (int)work->integer;
-    if (work->other)
-        sv_bless(reference, gv_stashsv(work->other, GV_ADD));
     work->result = SvREFCNT_inc(reference);
 }
 

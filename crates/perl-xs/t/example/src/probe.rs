@@ -421,7 +421,11 @@ fn open_duplicate(arguments: &Arguments<'_>) -> Result<Returned> {
         arguments.perl(),
         handle::duplicate(descriptor)?,
         mode(arguments)?,
-        None,
+        arguments
+            .get(2)
+            .map(|class| class.text())
+            .transpose()?
+            .as_deref(),
     )?
     .into())
 }
