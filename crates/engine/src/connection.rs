@@ -61,6 +61,8 @@ pub(crate) struct Connection {
     pub(crate) released: bool,
     /// Somebody else has a descriptor of this socket.
     pub(crate) duplicated: bool,
+    /// The application may have written to a duplicate, whoever has it now.
+    pub(crate) bypassed: bool,
     /// A forked child may have a descriptor of this socket.
     pub(crate) forked: bool,
     pub(crate) watched: bool,
@@ -153,6 +155,7 @@ impl Connection {
             starved: false,
             released: false,
             duplicated: false,
+            bypassed: false,
             forked: false,
             watched: false,
             disconnect_reported: false,
@@ -280,10 +283,15 @@ impl Connection {
         self.phase = Phase::Replying {
             linger: input_left && !self.duplicated,
         };
+        self.release();
+        self.output.send_all();
+    }
+
+    /// The application's handle is of no use any more.
+    pub(crate) fn release(&mut self) {
         self.unparsed = Chunk::default();
         self.released = true;
         self.stopped = false;
-        self.output.send_all();
     }
 
     /// Whether `100 Continue` is to be sent; only once (RFC 9110 §10.1.1).
@@ -386,7 +394,11 @@ impl Connection {
                 self.suspended = true;
                 Progress::Waiting
             }
-            Step::Complete => self.hand_over(None, None),
+            Step::Complete => {
+                // What comes behind the body is nobody's.
+                self.unparsed = Chunk::default();
+                self.hand_over(None, None)
+            }
             Step::Event(event) => {
                 self.gate_closed = true;
                 Progress::Event(event)
@@ -401,7 +413,11 @@ impl Connection {
 
     fn hand_over_form(&mut self) -> Progress {
         match std::mem::replace(&mut self.phase, Phase::Handling) {
-            Phase::Form(form) => self.hand_over(Some(form.head), Some(form.body)),
+            Phase::Form(form) => {
+                // What comes behind the body is nobody's.
+                self.unparsed = Chunk::default();
+                self.hand_over(Some(form.head), Some(form.body))
+            }
             _ => Progress::Waiting,
         }
     }

@@ -520,11 +520,14 @@ impl Engine {
     }
 
     /// Another descriptor of the socket, closed on exec, for the application to use as it
-    /// likes. The engine's part in the connection then ends with closing its own.
+    /// likes. The engine's part in the connection then ends with closing its own. Only where
+    /// the request fails ([`Event::Failed`]) is the connection ended for all: what was written
+    /// before the failure was acknowledged still arrives.
     pub fn duplicate(&mut self, request: RequestId) -> Option<io::Result<OwnedFd>> {
         let connection = find(&mut self.connections, request)?;
         let duplicate = socket::duplicate(&connection.socket);
         connection.duplicated |= duplicate.is_ok();
+        connection.bypassed |= duplicate.is_ok();
         Some(duplicate)
     }
 
@@ -871,9 +874,10 @@ impl Engine {
         };
         match status {
             Some(status) if connection.options.error_responses => self.refuse(slot, status),
-            // The application may have written to a descriptor of its own.
-            _ if connection.duplicated && !connection.peer_ended => {
-                connection.reply_is_complete();
+            // What the application has written to a descriptor of its own is to arrive. A failed
+            // request is over for everybody, so that sending may be shut down for all.
+            _ if connection.bypassed && !connection.peer_ended => {
+                connection.release();
                 self.linger(slot);
             }
             _ => self.close(slot),
@@ -884,7 +888,7 @@ impl Engine {
         let Some(connection) = self.connections.get_mut(slot) else {
             return;
         };
-        connection.reply_is_complete();
+        connection.release();
         connection.phase = Phase::Replying { linger: true };
         connection.output.discard();
         *connection.output.bytes_mut() = reply::refusal(status);

@@ -241,7 +241,29 @@ fn a_duplicate_outlives_the_request() {
 }
 
 #[test]
+fn only_a_body_that_is_left_to_the_application_is_unread() {
+    let surplus = b"GET /next HTTP/1.1\r\nHost: a\r\n\r\n";
+    let form = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Type: a/b\r\nContent-Length: 3\r\n\r\na=b";
+    for whole in [form.to_vec(), multipart(&[field_part("a", "b")])] {
+        let mut server = Server::new(ListenerOptions::default());
+        let client = server.client(&[&whole[..], surplus].concat());
+        let request = server.receive().request.unwrap();
+        assert_eq!(server.engine.take_unread(request), b"");
+        server.engine.write(request, b"ok");
+        server.engine.finish(request);
+        assert_eq!(server.until_done(reply_of(client)), b"ok");
+    }
+}
+
+#[test]
 fn what_on_error_writes_to_the_socket_arrives() {
+    for closed_before in [false, true] {
+        on_error_writes(closed_before);
+    }
+}
+
+/// The duplicate may go before the failure is acknowledged, and after.
+fn on_error_writes(closed_before: bool) {
     let mut server = Server::new(ListenerOptions::default());
     let client = exchange(server.connect(), upload());
     let Event::Multipart { request, .. } = server.next() else {
@@ -253,8 +275,16 @@ fn what_on_error_writes_to_the_socket_arrives() {
     let duplicate = server.engine.duplicate(request).unwrap().unwrap();
     let mut duplicate = TcpStream::from(duplicate);
     duplicate.write_all(b"sorry").unwrap();
+    let kept = match closed_before {
+        true => {
+            drop(duplicate);
+            server.engine.duplicates_closed(request);
+            None
+        }
+        false => Some(duplicate),
+    };
     server.engine.acknowledge(request);
-    drop(duplicate);
+    drop(kept);
     assert_eq!(server.until_done(client), b"sorry");
 }
 
