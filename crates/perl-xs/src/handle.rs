@@ -66,9 +66,32 @@ pub fn unread(handle: &Scalar, bytes: &[u8]) -> Result<()> {
     handle.operate(Operation::Unread, work).map(drop)
 }
 
-/// Takes over a descriptor that Perl code hands over as a bare number; fails if none of that number is open.
+/// Takes what is open under a number that Perl code hands over, and closes the number, with which Perl code then reaches
+/// nothing of ours. The new one has `FD_CLOEXEC` (dup(2), close(2)).
 ///
-/// Perl code that goes on using the number, or closes it, then does so to whatever is open under it.
+/// Only numbers that come from Perl code belong here: it may close any, as `POSIX::close` does, and that is what is done in
+/// its name. A number that an [`OwnedFd`] has would be closed under it. If it fails, the number is as it was.
+///
+/// ```
+/// # use std::os::fd::IntoRawFd;
+/// use perl_xs::handle;
+///
+/// let number = std::fs::File::open("/dev/null")?.into_raw_fd();
+/// let _file = std::fs::File::from(handle::move_descriptor(number)?);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn move_descriptor(descriptor: RawFd) -> io::Result<OwnedFd> {
+    let moved = duplicate(descriptor)?;
+    drop(take_descriptor(descriptor)?);
+    Ok(moved)
+}
+
+/// Takes over a descriptor that Perl code hands over as a bare number, and keeps the number; fails if none of that number
+/// is open.
+///
+/// Here Perl code has to keep its word: if it goes on using the number, or closes it, it does so to whatever is open under
+/// it. Where the number itself does not matter, [`move_descriptor`] asks for less. As there, a number that an [`OwnedFd`]
+/// has does not belong here.
 pub fn take_descriptor(descriptor: RawFd) -> io::Result<OwnedFd> {
     check_open(descriptor)?;
     // SAFETY: it is open. Whether Perl code owns it is for Perl code to know; handing it over says so.

@@ -132,6 +132,15 @@ subtest 'a descriptor is closed once when there is no class for its handle' => s
     is descriptors(), $before, 'nothing is left open';
 };
 
+subtest 'a number that is handed over means nothing afterwards' => sub {
+    my $number = POSIX::dup( fileno STDIN );
+    open my $handle, '<', $0 or die "open: $!";
+    Example::Probe::open_onto( $handle, '<', $number );
+    isnt fileno $handle, $number, 'the handle has another';
+    is POSIX::close($number), undef, 'it is closed';
+    ok defined fileno $handle && -e $handle, 'and the handle is open';
+};
+
 BEGIN { require POSIX; require IO::Handle }
 
 done_testing;

@@ -436,7 +436,7 @@ fn open_onto(arguments: &Arguments<'_>) -> Result<Returned> {
     let number = i32::try_from(number).map_err(|_| Error::croak("Not a descriptor"))?;
     handle::open_onto(
         &first(arguments)?,
-        handle::take_descriptor(number)?,
+        handle::move_descriptor(number)?,
         mode(arguments)?,
     )?;
     Ok(().into())
