@@ -13,6 +13,9 @@ use crate::{Error, Perl, Result, Scalar};
 #[repr(C)]
 struct Attachment {
     header: sys::Attachment,
+    /// Whose thread the data belongs to. A Perl thread's last values are freed by the thread that joins it, which is another
+    /// `Perl` to us and gets nothing of this.
+    perl: Perl,
     data: RefCell<Vec<Rc<dyn Any>>>,
 }
 
@@ -44,17 +47,19 @@ fn find(value: &Scalar) -> Option<&Attachment> {
     let (perl, sv) = value.live().ok()?;
     // SAFETY: the shim looks for magic with its own table, behind which there is always an Attachment (or null). It lives
     // as long as the value, of which `value` holds a reference.
-    unsafe {
+    let attachment = unsafe {
         sys::perl_shim_attachment(perl, sv)
             .cast::<Attachment>()
             .as_ref()
-    }
+    };
+    attachment.filter(|attachment| attachment.perl == value.perl())
 }
 
 fn hang_empty(value: &Scalar) -> Result<()> {
     let (perl, sv) = value.live()?;
     let attachment = Box::new(Attachment {
         header: sys::Attachment { finish: free },
+        perl: value.perl(),
         data: RefCell::default(),
     });
     let attachment = Box::into_raw(attachment);
@@ -69,10 +74,14 @@ fn hang_empty(value: &Scalar) -> Result<()> {
 }
 
 unsafe extern "C" fn free(perl: *mut sys::PerlInterpreter, attachment: *mut sys::Attachment) {
-    // SAFETY: perl called, so it is live; the shim hands the box over, once.
+    let attachment = attachment.cast::<Attachment>();
+    // SAFETY: perl called, so it is live; the shim hands the box over, once. Only its own thread looks at the data: another
+    // one leaks it.
     let result = unsafe {
-        guard_entry(perl, |_| {
-            drop(Box::from_raw(attachment.cast::<Attachment>()));
+        guard_entry(perl, |perl| {
+            if (*attachment).perl == perl {
+                drop(Box::from_raw(attachment));
+            }
             Ok(())
         })
     };

@@ -41,7 +41,10 @@
 //! while another one unwinds aborts the process.
 //!
 //! **Threads.** Nothing here is `Send`. Rust data on a value does not follow it into a new Perl thread: there,
-//! [`Scalar::attached`] gives `None`.
+//! [`Scalar::attached`] gives `None`. Nor does it go to the thread that joins a Perl thread and destroys the objects that
+//! this one has left: there it is not found, and is never dropped. An interpreter that runs on two threads at once, or that
+//! an embedding program moves between threads, is not provided for; in particular, keep no value of a `CLONE` method, which
+//! runs in the old thread with the new interpreter.
 //!
 //! **The end.** Values may outlive the interpreter, in a thread local say. Then they are refused: see [`Perl`].
 //!

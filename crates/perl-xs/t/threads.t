@@ -83,6 +83,32 @@ threads->create(
 )->join;
 pass 'a thread of a thread';
 
+subtest 'Rust data never goes to another thread' => sub {
+    my $program = <<'END_OF_PROGRAM';
+use threads;
+$| = 1;
+sub Object::DESTROY { print "found ", Example::Probe::attached_thread($_[0]), "\n" }
+my $work = sub {
+    our $kept = bless {}, 'Object';
+    Example::Probe::attach_thread($kept);
+    my $freed = bless {}, 'Object';
+    Example::Probe::attach_thread($freed);
+    return;
+};
+threads->create($work)->join;
+print "joined\n";
+threads->create($work)->join;
+END_OF_PROGRAM
+    open my $output, '-|', $^X, '-Mblib=t/example/blib', '-MExample', '-e', $program
+      or die "$^X: $!";
+    my @printed = <$output>;
+    close $output;
+    my @thread = ( "found here\n", "dropped here\n", "found none\n" );
+    is_deeply \@printed, [ @thread, "joined\n", @thread ],
+      'what is left when a thread is joined is neither found nor dropped';
+    is $?, 0, 'status';
+};
+
 my $made_inside = Example::apply(
     sub {
         threads->create(

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::thread::{self, ThreadId};
 
 use perl_xs::handle::{self, Mode};
 use perl_xs::{
@@ -191,6 +192,21 @@ const FUNCTIONS: &[(&str, Function)] = &[
     ("swallow_then", swallow_then),
     ("with_guard", with_guard),
     ("attach_guard", attach_guard),
+    ("attach_thread", |a| {
+        let referent = first(a)?.referent();
+        let referent = referent.ok_or_else(|| Error::croak("Not a reference"))?;
+        referent.attach(Rc::new(BelongsToThread(thread::current().id())))?;
+        Ok(().into())
+    }),
+    ("attached_thread", |a| {
+        let data = first(a)?.referent().and_then(|value| value.attached());
+        let name = match data.map(|data: Rc<BelongsToThread>| data.is_here()) {
+            Some(true) => "here",
+            Some(false) => "elsewhere",
+            None => "none",
+        };
+        Ok(text(a, name).into())
+    }),
     ("attach_panic", |a| {
         first(a)?
             .attach(Rc::new(PanicsWhenDropped))
@@ -210,6 +226,22 @@ struct Guard(Code);
 impl Drop for Guard {
     fn drop(&mut self) {
         let _ = self.0.call(&[]);
+    }
+}
+
+/// Tells when it is dropped by another thread than made it.
+struct BelongsToThread(ThreadId);
+
+impl BelongsToThread {
+    fn is_here(&self) -> bool {
+        self.0 == thread::current().id()
+    }
+}
+
+impl Drop for BelongsToThread {
+    fn drop(&mut self) {
+        let place = if self.is_here() { "here" } else { "elsewhere" };
+        println!("dropped {place}");
     }
 }
 
