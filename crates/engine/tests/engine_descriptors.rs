@@ -72,7 +72,7 @@ fn a_timer_resumes_accepting_too(server: &mut Server) {
 }
 
 fn requests_of_every_fate(server: &mut Server) {
-    let upload = b"POST / HTTP/1.1\r\nContent-Length: 65\r\n\
+    let upload = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 65\r\n\
           Content-Type: multipart/form-data; boundary=b\r\n\r\n\
           --b\r\nContent-Disposition: x; name=\"n\"; filename=\"f\"\r\n\r\nx\r\n--b--\r\n";
     let body = &upload[upload
@@ -159,7 +159,7 @@ fn a_received_file_is_closed(server: &mut Server) {
     }
 }
 
-const GET: &[u8] = b"GET / HTTP/1.1\r\n\r\n";
+const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
 struct Server {
     engine: Engine,

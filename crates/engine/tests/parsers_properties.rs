@@ -35,7 +35,8 @@ const HEAD_PIECES: &[&str] = &[
     "A:b",
     "A: \t",
     " b",
-    "GET / HTTP/1.1\r\n",
+    "GET / HTTP/1.0\r\n",
+    "GET / HTTP/1.1\r\nHost: a\r\n",
     "\r\nA: b\r\n",
     "\r\n\r\n",
 ];
@@ -266,7 +267,7 @@ proptest! {
         let limits = Limits::default();
         let lines: String =
             headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-        let text = format!("GET {target} HTTP/1.1\r\n{lines}\r\n");
+        let text = format!("GET {target} HTTP/1.0\r\n{lines}\r\n");
         let input = [text.as_bytes(), &body].concat();
         let whole = parse(&input, &limits);
         let Ok(Parsed::Complete { head, consumed }) = &whole else {

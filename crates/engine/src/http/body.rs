@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     fn head(method: &str, version: &str, headers: &str) -> RequestHead {
-        let input = format!("{method} / {version}\r\n{headers}\r\n");
+        let input = format!("{method} / {version}\r\nHost: a\r\n{headers}\r\n");
         match parse(input.as_bytes(), &Limits::default()) {
             Ok(Parsed::Complete { head, .. }) => head,
             other => panic!("{other:?}"),

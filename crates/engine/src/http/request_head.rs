@@ -1,5 +1,6 @@
 //! The head of a request: request line and header lines (RFC 9112 §2 to §5).
 
+use std::net::Ipv6Addr;
 use std::ops::Range;
 
 use memchr::{memchr, memchr2};
@@ -46,6 +47,9 @@ pub enum Malformed {
     /// control character, a bare CR.
     #[error("malformed header line")]
     HeaderLine,
+    /// None in HTTP/1.1, more than one, or not a host with or without a port (RFC 9112 §3.2).
+    #[error("missing or invalid Host")]
+    Host,
     /// Not one unsigned 64-bit number (RFC 9110 §8.6).
     #[error("invalid Content-Length")]
     ContentLength,
@@ -238,6 +242,7 @@ impl HeadReader {
             let mut parsed = vec![httparse::EMPTY_HEADER; self.header_lines];
             head.parse_headers(headers_start, &mut parsed)?;
         }
+        head.check_host()?;
         Ok(head)
     }
 
@@ -273,6 +278,80 @@ fn is_token(byte: u8) -> bool {
 /// More than RFC 3986 allows: clients send raw text in some charset, which is for the application.
 fn is_target(byte: u8) -> bool {
     byte > b' ' && byte != 0x7f
+}
+
+/// ```text
+/// Host       = uri-host [ ":" port ]                                   ; RFC 9110 §7.2
+/// uri-host   = IP-literal / IPv4address / reg-name                     ; RFC 3986 §3.2.2
+/// IP-literal = "[" ( IPv6address / IPvFuture  ) "]"
+/// port       = *DIGIT
+/// ```
+fn is_host(value: &[u8]) -> bool {
+    let host_end = match value.first() {
+        Some(b'[') => memchr(b']', value).map(|end| end + 1),
+        _ => Some(memchr(b':', value).unwrap_or(value.len())),
+    };
+    let Some((host, port)) = host_end.and_then(|end| value.split_at_checked(end)) else {
+        return false;
+    };
+    let is_port = match port {
+        [] => true,
+        [b':', digits @ ..] => digits.iter().all(u8::is_ascii_digit),
+        _ => false,
+    };
+    is_port
+        && match host {
+            [b'[', address @ .., b']'] => is_ipv6(address) || is_ip_future(address),
+            name => is_registered_name(name),
+        }
+}
+
+fn is_ipv6(address: &[u8]) -> bool {
+    let address = std::str::from_utf8(address);
+    address.is_ok_and(|address| address.parse::<Ipv6Addr>().is_ok())
+}
+
+/// ```text
+/// IPvFuture = "v" 1*HEXDIG "." 1*( unreserved / sub-delims / ":" )     ; RFC 3986 §3.2.2
+/// ```
+fn is_ip_future(address: &[u8]) -> bool {
+    let [b'v' | b'V', rest @ ..] = address else {
+        return false;
+    };
+    let mut parts = rest.splitn(2, |&byte| byte == b'.');
+    let version = parts.next().unwrap_or_default();
+    let address = parts.next().unwrap_or_default();
+    !version.is_empty()
+        && version.iter().all(u8::is_ascii_hexdigit)
+        && !address.is_empty()
+        && address
+            .iter()
+            .all(|&byte| is_unreserved_or_delimiter(byte) || byte == b':')
+}
+
+/// ```text
+/// reg-name    = *( unreserved / pct-encoded / sub-delims )             ; RFC 3986 §3.2.2
+/// pct-encoded = "%" HEXDIG HEXDIG                                      ; RFC 3986 §2.1
+/// ```
+fn is_registered_name(mut name: &[u8]) -> bool {
+    loop {
+        name = match name {
+            [] => return true,
+            [b'%', high, low, rest @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+                rest
+            }
+            [byte, rest @ ..] if is_unreserved_or_delimiter(*byte) => rest,
+            _ => return false,
+        };
+    }
+}
+
+/// ```text
+/// unreserved = ALPHA / DIGIT / "-" / "." / "_" / "~"                   ; RFC 3986 §2.3
+/// sub-delims = "!" / "$" / "&" / "'" / "(" / ")" / "*" / "+" / "," / ";" / "="
+/// ```
+fn is_unreserved_or_delimiter(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&byte)
 }
 
 /// The version in the request line.
@@ -381,6 +460,16 @@ impl RequestHead {
         self.header("Content-Type")
     }
 
+    /// Servers before or behind this one might take another for the host that is meant.
+    fn check_host(&self) -> Result<(), Malformed> {
+        let mut hosts = self.header_values("Host");
+        match (hosts.next(), hosts.next()) {
+            (None, _) if self.version == Version::Http10 => Ok(()),
+            (Some(host), None) if is_host(host) => Ok(()),
+            _ => Err(Malformed::Host),
+        }
+    }
+
     fn slice(&self, range: &Range<usize>) -> &[u8] {
         self.bytes.get(range.clone()).unwrap_or_default()
     }
@@ -476,28 +565,30 @@ mod tests {
     }
 
     heads! {
-        no_headers: b"GET / HTTP/1.1\r\n\r\n", Limits::default() => complete("GET / HTTP/1.1", 18);
+        no_headers: b"GET / HTTP/1.0\r\n\r\n", Limits::default() => complete("GET / HTTP/1.0", 18);
         version_1_0: b"GET / HTTP/1.0\r\n\r\n", Limits::default() => complete("GET / HTTP/1.0", 18);
-        headers_in_order: b"POST /a?b HTTP/1.1\r\nA: 1\r\nb:2\r\nA:  3 \t\r\n\r\nbody", Limits::default()
-            => complete("POST /a?b HTTP/1.1 [A|1] [b|2] [A|3]", 42);
-        colons_in_a_value: b"GET / HTTP/1.1\r\nA: b: c:d\r\n\r\n", Limits::default()
-            => complete("GET / HTTP/1.1 [A|b: c:d]", 29);
-        one_character_name: b"GET / HTTP/1.1\r\nA: b\r\nC: d\r\n\r\n", Limits::default()
-            => complete("GET / HTTP/1.1 [A|b] [C|d]", 30);
-        empty_value: b"GET / HTTP/1.1\r\nA:\r\nB: \r\n\r\n", Limits::default()
-            => complete("GET / HTTP/1.1 [A|] [B|]", 27);
-        bytes_in_a_value: b"GET / HTTP/1.1\r\nA: \xff\xe0\r\n\r\n", Limits::default()
-            => complete("GET / HTTP/1.1 [A|\\xff\\xe0]", 25);
-        bytes_in_the_target: b"GET /\xff?\xe0 HTTP/1.1\r\n\r\n", Limits::default()
-            => complete("GET /\\xff?\\xe0 HTTP/1.1", 21);
-        absolute_target: b"GET http://a/b#c HTTP/1.1\r\n\r\n", Limits::default()
-            => complete("GET http://a/b#c HTTP/1.1", 29);
-        own_method: b"M-SEARCH * HTTP/1.1\r\n\r\n", Limits::default()
-            => complete("M-SEARCH * HTTP/1.1", 23);
-        line_feeds_alone: b"GET / HTTP/1.1\nA: b\n\n", Limits::default()
-            => complete("GET / HTTP/1.1 [A|b]", 21);
-        one_leading_empty_line: b"\r\nGET / HTTP/1.1\r\nA: b\r\n\r\n", Limits::default()
-            => complete("GET / HTTP/1.1 [A|b]", 26);
+        version_1_1: b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", Limits::default()
+            => complete("GET / HTTP/1.1 [Host|a]", 27);
+        headers_in_order: b"POST /a?b HTTP/1.0\r\nA: 1\r\nb:2\r\nA:  3 \t\r\n\r\nbody", Limits::default()
+            => complete("POST /a?b HTTP/1.0 [A|1] [b|2] [A|3]", 42);
+        colons_in_a_value: b"GET / HTTP/1.0\r\nA: b: c:d\r\n\r\n", Limits::default()
+            => complete("GET / HTTP/1.0 [A|b: c:d]", 29);
+        one_character_name: b"GET / HTTP/1.0\r\nA: b\r\nC: d\r\n\r\n", Limits::default()
+            => complete("GET / HTTP/1.0 [A|b] [C|d]", 30);
+        empty_value: b"GET / HTTP/1.0\r\nA:\r\nB: \r\n\r\n", Limits::default()
+            => complete("GET / HTTP/1.0 [A|] [B|]", 27);
+        bytes_in_a_value: b"GET / HTTP/1.0\r\nA: \xff\xe0\r\n\r\n", Limits::default()
+            => complete("GET / HTTP/1.0 [A|\\xff\\xe0]", 25);
+        bytes_in_the_target: b"GET /\xff?\xe0 HTTP/1.0\r\n\r\n", Limits::default()
+            => complete("GET /\\xff?\\xe0 HTTP/1.0", 21);
+        absolute_target: b"GET http://a/b#c HTTP/1.0\r\n\r\n", Limits::default()
+            => complete("GET http://a/b#c HTTP/1.0", 29);
+        own_method: b"M-SEARCH * HTTP/1.0\r\n\r\n", Limits::default()
+            => complete("M-SEARCH * HTTP/1.0", 23);
+        line_feeds_alone: b"GET / HTTP/1.0\nA: b\n\n", Limits::default()
+            => complete("GET / HTTP/1.0 [A|b]", 21);
+        one_leading_empty_line: b"\r\nGET / HTTP/1.0\r\nA: b\r\n\r\n", Limits::default()
+            => complete("GET / HTTP/1.0 [A|b]", 26);
         nothing_yet: b"", Limits::default() => Ok(None);
         part_of_the_request_line: b"GET /", Limits::default() => Ok(None);
         no_empty_line_yet: b"GET / HTTP/1.1\r\nA: b\r\n\r", Limits::default() => Ok(None);
@@ -544,8 +635,16 @@ mod tests {
         delete_in_a_value: b"GET / HTTP/1.1\r\nA: \x7f\r\n\r\n", Limits::default()
             => malformed(Malformed::HeaderLine);
 
-        all_at_their_limits: b"GET /2345678 HTTP/1.1\r\nA: 4567890\r\nB: \r\nC: 456\r\n\r\n", SMALL
-            => complete("GET /2345678 HTTP/1.1 [A|4567890] [B|] [C|456]", 50);
+        no_host: b"GET / HTTP/1.1\r\n\r\n", Limits::default() => malformed(Malformed::Host);
+        two_hosts: b"GET / HTTP/1.1\r\nHost: a\r\nhost: a\r\n\r\n", Limits::default()
+            => malformed(Malformed::Host);
+        two_hosts_in_1_0: b"GET / HTTP/1.0\r\nHost: a\r\nHost: b\r\n\r\n", Limits::default()
+            => malformed(Malformed::Host);
+        invalid_host: b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n", Limits::default()
+            => malformed(Malformed::Host);
+
+        all_at_their_limits: b"GET /2345678 HTTP/1.0\r\nA: 4567890\r\nB: \r\nC: 456\r\n\r\n", SMALL
+            => complete("GET /2345678 HTTP/1.0 [A|4567890] [B|] [C|456]", 50);
         target_too_long: b"GET /23456789 HTTP/1.1\r\n\r\n", SMALL => exceeded(Exceeded::Uri);
         target_too_long_already: b"GET /23456789", SMALL => exceeded(Exceeded::Uri);
         target_just_short_enough: b"GET /2345678", SMALL => Ok(None);
@@ -567,7 +666,7 @@ mod tests {
 
     #[test]
     fn more_headers_than_few_are_read() {
-        let mut input = b"GET / HTTP/1.1\r\n".to_vec();
+        let mut input = b"GET / HTTP/1.0\r\n".to_vec();
         for number in 0..100 {
             input.extend(format!("X-{number}: {number}\r\n").bytes());
         }
@@ -583,7 +682,7 @@ mod tests {
     fn one_reader_reads_head_after_head() {
         let mut reader = HeadReader::default();
         for target in ["/a", "/b"] {
-            let input = format!("GET {target} HTTP/1.1\r\n\r\n");
+            let input = format!("GET {target} HTTP/1.0\r\n\r\n");
             let Ok(Parsed::Complete { head, consumed }) =
                 reader.read(input.as_bytes(), &Limits::default())
             else {
@@ -603,7 +702,7 @@ mod tests {
     #[test]
     fn the_query_is_everything_behind_the_first_question_mark() {
         let split = |target: &str| {
-            let head = head(&format!("GET {target} HTTP/1.1\r\n\r\n"));
+            let head = head(&format!("GET {target} HTTP/1.0\r\n\r\n"));
             (head.path().to_vec(), head.query().map(<[u8]>::to_vec))
         };
         assert_eq!(split("/a"), (b"/a".to_vec(), None));
@@ -614,11 +713,55 @@ mod tests {
 
     #[test]
     fn a_header_is_found_in_any_case_and_the_last_one_wins() {
-        let head = head("GET / HTTP/1.1\r\nA: 1\r\na: 2\r\nContent-TYPE: t\r\n\r\n");
+        let head = head("GET / HTTP/1.0\r\nA: 1\r\na: 2\r\nContent-TYPE: t\r\n\r\n");
         assert_eq!(head.header("A"), Some(&b"2"[..]));
         assert_eq!(head.header_values("a").collect::<Vec<_>>(), [b"1", b"2"]);
         assert_eq!(head.header("B"), None);
         assert_eq!(head.content_type(), Some(&b"t"[..]));
+    }
+
+    #[test]
+    fn a_host_is_a_name_or_an_address_with_or_without_a_port() {
+        for host in [
+            "",
+            "a",
+            "a:",
+            "a:80",
+            "a_b.example:8080",
+            "127.0.0.1",
+            "[::1]",
+            "[::1]:80",
+            "[v1.a:b]",
+            "%7Ea",
+            ":80",
+        ] {
+            assert!(is_host(host.as_bytes()), "{host}");
+        }
+        for host in [
+            "a b",
+            "a:b",
+            "a:80:90",
+            "a/b",
+            "a@b",
+            "a,b c",
+            "::1",
+            "[::1",
+            "[::1]80",
+            "[a]",
+            "[]",
+            "[v.a]",
+            "[v1]",
+            "[v1.]",
+            "[::1%25eth0]",
+            "%zz",
+            "%7",
+            "\u{e4}",
+            "http://a",
+            "a?b",
+            "a#b",
+        ] {
+            assert!(!is_host(host.as_bytes()), "{host}");
+        }
     }
 
     #[test]

@@ -70,8 +70,11 @@ impl Chaos {
         client.set_nonblocking(true).unwrap();
         let size = self.dice.roll(300_000);
         let bytes = match self.dice.roll(5) {
-            0 => b"GET / HTTP/1.1\r\nContent-Length: 5\r\n\r\nabcde".to_vec(),
-            1 => b"POST / HTTP/1.1\r\nContent-Type: a/b\r\nContent-Length: 5\r\n\r\nabcde".to_vec(),
+            0 => b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nabcde".to_vec(),
+            1 => {
+                b"POST / HTTP/1.1\r\nHost: a\r\nContent-Type: a/b\r\nContent-Length: 5\r\n\r\nabcde"
+                    .to_vec()
+            }
             2 => noise(size % 1000, 1),
             _ => multipart(&[
                 field_part("a", "b"),

@@ -62,7 +62,7 @@ fn a_request_stopped_in_any_event_stands_still_until_it_is_started() {
             server.engine.acknowledge(request);
             if received.request.is_none() {
                 // Another request is served meanwhile, in several turns.
-                let other = server.client(b"GET / HTTP/1.1\r\n\r\n");
+                let other = server.client(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
                 let Event::Request {
                     request: other_id, ..
                 } = server.next()
@@ -134,7 +134,7 @@ fn a_loop_within_an_event_sees_other_requests_only() {
     loop {
         let outer = server.next();
         let request = outer.request().unwrap();
-        let other = server.client(b"GET / HTTP/1.1\r\n\r\n");
+        let other = server.client(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
         let inner = server.next();
         let other_id = inner.request().unwrap();
         assert_ne!(other_id, request);
@@ -177,10 +177,10 @@ fn a_reply_may_come_before_the_body() {
 #[test]
 fn a_handle_that_is_over_does_nothing_to_its_successor() {
     let mut server = Server::new(ListenerOptions::default());
-    let first = server.client(b"GET /1 HTTP/1.1\r\n\r\n");
+    let first = server.client(b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\n");
     let old = server.receive_and_reply(b"first").request.unwrap();
     assert_eq!(server.until_done(reply_of(first)), b"first");
-    let second = server.client(b"GET /2 HTTP/1.1\r\n\r\n");
+    let second = server.client(b"GET /2 HTTP/1.1\r\nHost: a\r\n\r\n");
     let new = server.receive().request.unwrap();
     assert_eq!((old.slot(), old == new), (new.slot(), false));
     server.engine.drop_request(old);
@@ -202,7 +202,7 @@ fn a_handle_that_is_over_does_nothing_to_its_successor() {
 #[test]
 fn a_detached_socket_is_the_applications() {
     let mut server = Server::new(ListenerOptions::default());
-    let mut client = server.client(b"GET / HTTP/1.1\r\nUpgrade: echo\r\n\r\nearly");
+    let mut client = server.client(b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: echo\r\n\r\nearly");
     let request = server.receive().request.unwrap();
     server.engine.write(request, b"never sent");
     assert_eq!(server.engine.take_unread(request), b"early");
@@ -221,7 +221,7 @@ fn a_detached_socket_is_the_applications() {
 #[test]
 fn a_duplicate_outlives_the_request() {
     let mut server = Server::new(ListenerOptions::default());
-    let mut client = server.client(b"GET / HTTP/1.1\r\nContent-Length: 9\r\n\r\n");
+    let mut client = server.client(b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n");
     let request = server.receive().request.unwrap();
     let mut duplicate = TcpStream::from(server.engine.duplicate(request).unwrap().unwrap());
     server.engine.write(request, b"from the engine, ");

@@ -6,12 +6,12 @@ use engine::{Engine, Event, ListenAddress, ListenSocket, ListenerOptions, Socket
 
 use crate::support::{Server, exchange, files_in, read_all, reply_of};
 
-const GET: &[u8] = b"GET / HTTP/1.1\r\n\r\n";
+const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
 #[test]
 fn a_stopped_listener_lets_clients_wait() {
     let mut server = Server::new(ListenerOptions::default());
-    let under_way = server.client(b"GET / HTTP/1.1\r\n");
+    let under_way = server.client(b"GET / HTTP/1.1\r\nHost: a\r\n");
     server.until(|engine| engine.is_active());
     for _ in 0..3 {
         server.engine.turn().unwrap();

@@ -14,7 +14,7 @@ fn request_of(server: &mut Server, bytes: &[u8]) -> (std::net::TcpStream, Reques
     (client, request)
 }
 
-const GET: &[u8] = b"GET / HTTP/1.1\r\n\r\n";
+const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
 #[test]
 fn output_waits_for_the_threshold_or_a_flush() {
@@ -156,7 +156,7 @@ fn more_input_is_no_disconnect() {
     let mut server = Server::new(ListenerOptions::default());
     let (mut client, request) = request_of(&mut server, GET);
     server.engine.watch_disconnect(request);
-    std::io::Write::write_all(&mut client, b"GET /next HTTP/1.1\r\n\r\n").unwrap();
+    std::io::Write::write_all(&mut client, b"GET /next HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
     for _ in 0..10 {
         server.engine.turn().unwrap();
         assert!(server.engine.next_event().is_none());

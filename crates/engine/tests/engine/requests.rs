@@ -52,7 +52,7 @@ fn a_head_may_come_byte_by_byte() {
 fn a_urlencoded_body_is_collected() {
     let mut server = Server::new(ListenerOptions::default());
     let mut client = server.client(
-        b"POST / HTTP/1.1\r\nContent-Type: application/x-www-form-urlencoded\r\n\
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Type: application/x-www-form-urlencoded\r\n\
           Content-Length: 7\r\n\r\na=b",
     );
     server.engine.turn().unwrap();
@@ -66,11 +66,11 @@ fn a_urlencoded_body_is_collected() {
 #[test]
 fn an_empty_body_completes_the_request_at_once() {
     let mut server = Server::new(ListenerOptions::default());
-    let urlencoded =
-        server.client(b"POST / HTTP/1.1\r\nContent-Type: a/b\r\nContent-Length: 0\r\n\r\n");
+    let urlencoded = server
+        .client(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Type: a/b\r\nContent-Length: 0\r\n\r\n");
     assert_eq!(server.receive_and_reply(b"1").body, Some(Vec::new()));
     let multipart = server.client(
-        b"POST / HTTP/1.1\r\nContent-Type: multipart/form-data; boundary=x\r\n\
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Type: multipart/form-data; boundary=x\r\n\
           Content-Length: 0\r\n\r\n",
     );
     let received = server.receive_and_reply(b"2");
@@ -86,13 +86,13 @@ fn body_methods_say_whose_bodies_are_received() {
         body_methods: vec![b"POST".to_vec(), b"PUT".to_vec()],
         ..ListenerOptions::default()
     });
-    let put = server.client(b"PUT / HTTP/1.1\r\nContent-Length: 3\r\n\r\na=b");
+    let put = server.client(b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na=b");
     assert_eq!(server.receive_and_reply(b"ok").body, Some(b"a=b".to_vec()));
     assert_eq!(server.until_done(reply_of(put)), b"ok");
-    let bodiless = server.client(b"PUT / HTTP/1.1\r\n\r\n");
+    let bodiless = server.client(b"PUT / HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(server.receive_and_reply(b"ok").body, Some(Vec::new()));
     assert_eq!(server.until_done(reply_of(bodiless)), b"ok");
-    let _patch = server.client(b"PATCH / HTTP/1.1\r\nContent-Length: 3\r\n\r\na=b");
+    let _patch = server.client(b"PATCH / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na=b");
     let received = server.receive();
     assert_eq!(received.body, None);
     let request = received.request.unwrap();
@@ -103,7 +103,7 @@ fn body_methods_say_whose_bodies_are_received() {
 #[test]
 fn a_reply_is_not_lost_to_input_that_nobody_reads() {
     let mut server = Server::new(ListenerOptions::default());
-    let head = b"GET / HTTP/1.1\r\nContent-Length: 3000000\r\n\r\n";
+    let head = b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 3000000\r\n\r\n";
     let request = [&head[..], &vec![b'x'; 3_000_000]].concat();
     let client = exchange(server.connect(), request);
     let reply = vec![b'r'; 100_000];
@@ -115,9 +115,9 @@ fn a_reply_is_not_lost_to_input_that_nobody_reads() {
 fn what_cannot_be_framed_closes_without_a_word() {
     let mut server = Server::new(ListenerOptions::default());
     for head in [
-        "POST / HTTP/1.1\r\nContent-Type: a/b\r\n\r\n",
-        "POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\n",
-        "POST / HTTP/1.1\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Type: a/b\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: a\r\n\r\n",
     ] {
         let client = server.client(head.as_bytes());
         assert_eq!(server.until_done(reply_of(client)), b"", "{head}");
@@ -129,16 +129,20 @@ fn malformed_heads_are_answered() {
     let mut server = Server::new(ListenerOptions::default());
     for (head, status) in [
         ("nonsense\r\n\r\n", 400),
-        ("GET / HTTP/1.1\r\nno colon\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost: a\r\nno colon\r\n\r\n", 400),
         (
-            "POST / HTTP/1.1\r\nContent-Type: a/b\r\nContent-Length: -1\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Type: a/b\r\nContent-Length: -1\r\n\r\n",
             400,
         ),
         (
-            "POST / HTTP/1.1\r\nContent-Type: multipart/form-data\r\nContent-Length: 1\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Type: multipart/form-data\r\nContent-Length: 1\r\n\r\n",
             400,
         ),
-        ("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", 501),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
+            501,
+        ),
         ("GET / HTTP/2.0\r\n\r\n", 505),
     ] {
         // More than was asked for must not turn the answer into a reset.
@@ -160,16 +164,19 @@ fn exceeded_limits_are_answered_only_on_request() {
     let too_large = [
         (head(&format!("GET /{long} HTTP/1.1")), 414),
         (
-            head(&format!("GET / HTTP/1.1\r\nX: {}", long.repeat(4))),
+            head(&format!(
+                "GET / HTTP/1.1\r\nHost: a\r\nX: {}",
+                long.repeat(4)
+            )),
             431,
         ),
         (
-            head("POST / HTTP/1.1\r\nContent-Type: a/b\r\nContent-Length: 102401"),
+            head("POST / HTTP/1.1\r\nHost: a\r\nContent-Type: a/b\r\nContent-Length: 102401"),
             413,
         ),
         (
             head(
-                "POST / HTTP/1.1\r\nContent-Type: multipart/form-data; boundary=b\r\n\
+                "POST / HTTP/1.1\r\nHost: a\r\nContent-Type: multipart/form-data; boundary=b\r\n\
                   Content-Length: 1000001",
             ),
             413,
@@ -274,7 +281,7 @@ fn the_body_is_called_for_before_a_reply_that_waits_and_not_within_one() {
 fn a_body_that_comes_unasked_is_not_called_for() {
     let mut server = Server::new(ListenerOptions::default());
     let client = server.client(
-        b"POST / HTTP/1.1\r\nContent-Type: a/b\r\nContent-Length: 3\r\n\
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Type: a/b\r\nContent-Length: 3\r\n\
           Expect: 100-continue\r\n\r\na=b",
     );
     server.receive_and_reply(b"reply");
@@ -284,7 +291,7 @@ fn a_body_that_comes_unasked_is_not_called_for() {
 #[test]
 fn a_client_may_end_its_side_and_still_gets_the_reply() {
     let mut server = Server::new(ListenerOptions::default());
-    let client = server.client(b"GET / HTTP/1.1\r\n\r\n");
+    let client = server.client(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     end_sending(&client);
     let received = server.receive();
     let request = received.request.unwrap();

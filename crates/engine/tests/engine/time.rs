@@ -19,8 +19,8 @@ fn options() -> ListenerOptions {
 /// How far a request comes before nothing more is sent.
 const PIECES: [&[u8]; 3] = [
     b"",
-    b"GET / HTTP/1.1\r\n",
-    b"POST / HTTP/1.1\r\nContent-Type: a/b\r\nContent-Length: 9\r\n\r\nabc",
+    b"GET / HTTP/1.1\r\nHost: a\r\n",
+    b"POST / HTTP/1.1\r\nHost: a\r\nContent-Type: a/b\r\nContent-Length: 9\r\n\r\nabc",
 ];
 
 #[test]
@@ -96,7 +96,7 @@ fn outlast_a_timeout(server: &mut Server) {
 #[test]
 fn a_complete_request_may_take_its_time() {
     let mut server = Server::new(options());
-    let client = server.client(b"GET / HTTP/1.1\r\n\r\n");
+    let client = server.client(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     let request = server.receive().request.unwrap();
     outlast_a_timeout(&mut server);
     assert!(server.engine.write(request, b"late"));
@@ -110,7 +110,7 @@ fn a_head_has_to_be_complete_in_time_even_if_it_never_stands_still() {
         header_timeout: TINY,
         ..ListenerOptions::default()
     });
-    let mut client = server.client(b"GET / HTTP/1.1\r\nX: ");
+    let mut client = server.client(b"GET / HTTP/1.1\r\nHost: a\r\nX: ");
     let sender = std::thread::spawn(move || {
         // Until the server has closed.
         while client.write_all(b"x").is_ok() {
@@ -126,7 +126,7 @@ fn a_client_that_takes_nothing_is_given_up() {
         write_timeout: TINY,
         ..ListenerOptions::default()
     });
-    let _client = server.client(b"GET / HTTP/1.1\r\n\r\n");
+    let _client = server.client(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     let request = server.receive().request.unwrap();
     server.engine.watch_disconnect(request);
     server.engine.write(request, &noise(20_000_000, 2));
@@ -145,7 +145,7 @@ fn a_client_that_takes_nothing_is_given_up() {
     assert!(!server.engine.write(request, b"more"));
     server.engine.finish(request);
 
-    let _finished = server.client(b"GET / HTTP/1.1\r\n\r\n");
+    let _finished = server.client(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     server.receive_and_reply(&noise(20_000_000, 2));
     server.until_no_connection();
 }
@@ -156,7 +156,7 @@ fn without_timeouts_only_the_descriptor_wakes() {
         timeout: None,
         ..ListenerOptions::default()
     });
-    let client = server.client(b"GET / HTTP/1.1\r\n");
+    let client = server.client(b"GET / HTTP/1.1\r\nHost: a\r\n");
     let mut turns = 0;
     while server.engine.wait_time().is_some() || turns < 5 {
         server.engine.turn().unwrap();
@@ -192,7 +192,7 @@ fn a_client_that_takes_nothing_is_given_up_after_the_reply_too() {
         write_timeout: TINY,
         ..ListenerOptions::default()
     });
-    let _client = server.client(b"GET / HTTP/1.1\r\n\r\n");
+    let _client = server.client(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     let request = server.receive().request.unwrap();
     server.engine.write(request, &noise(20_000_000, 2));
     server.engine.flush();
@@ -209,7 +209,7 @@ fn a_timeout_beyond_all_time_is_none() {
         write_timeout: Some(Duration::MAX),
         ..ListenerOptions::default()
     });
-    let client = server.client(b"GET / HTTP/1.1\r\n\r\n");
+    let client = server.client(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     let client = reply_of(client);
     server.receive_and_reply(&noise(5_000_000, 2));
     assert!(server.until_done(client) == noise(5_000_000, 2));

@@ -269,7 +269,7 @@ fn the_body_counts_to_its_length() {
     let mut server = Server::new(ListenerOptions::default());
     let body = [&field_part("a", "b")[..], CLOSING, b"an epilogue\r\n\r\n"].concat();
     let head = multipart_head(body.len() as u64);
-    let surplus = b"GET / HTTP/1.1\r\n\r\n";
+    let surplus = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
     let client = exchange(server.connect(), [&head[..], &body, surplus].concat());
     assert_eq!(server.receive_and_reply(b"ok").fields.len(), 1);
     assert_eq!(server.until_done(client), b"ok");
@@ -362,7 +362,7 @@ fn upload_while_the_threads_are_busy(uploads: usize) {
         .sum();
     assert_eq!(in_files, 0, "the threads do something else");
     assert_ne!(server.engine.wait_time(), Some(Duration::ZERO));
-    let other = server.client(b"GET / HTTP/1.1\r\n\r\n");
+    let other = server.client(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     server.receive_and_reply(b"meanwhile");
     assert_eq!(server.until_done(reply_of(other)), b"meanwhile");
     // Longer than the timeout, which is no fault of these clients.
