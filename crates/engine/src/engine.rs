@@ -283,13 +283,16 @@ impl Engine {
 
     /// Sends whatever output has become due. To be called before the outer loop sleeps.
     pub fn flush(&mut self) {
-        // Sending can only shorten the list: nothing in here writes.
-        for slot in std::mem::take(&mut self.dirty) {
+        let mut due = std::mem::take(&mut self.dirty);
+        for slot in due.drain(..) {
             if let Some(connection) = self.connections.get_mut(slot) {
                 connection.in_dirty = false;
                 self.send(slot);
             }
         }
+        // What is due again by now waits for the next time.
+        due.append(&mut self.dirty);
+        self.dirty = due;
     }
 
     /// How long the outer loop may sleep at most: zero if there is something to do at once,
@@ -907,6 +910,10 @@ impl Engine {
             Sent::Failed => return self.lose(slot),
             Sent::Blocked { progress } => progress || !was_blocked,
             Sent::Enough => true,
+            Sent::Interrupted => {
+                mark_dirty(&mut self.dirty, slot, connection);
+                true
+            }
         };
         // Where a request is being received, or input thrown away, that alone counts.
         if moved && connection.is_replying() {

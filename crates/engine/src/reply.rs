@@ -12,6 +12,10 @@ const DEFAULT_THRESHOLD: u64 = 51200;
 /// Memory that a connection keeps for its next output.
 const KEPT_CAPACITY: usize = 64 * 1024;
 
+/// Bytes that are sent at a time, so that a client that takes everything does not keep the
+/// others waiting.
+const MOST_AT_A_TIME: usize = 1024 * 1024;
+
 /// Output that waits to be sent.
 #[derive(Debug)]
 pub(crate) struct Output {
@@ -31,6 +35,8 @@ pub(crate) struct Output {
 pub(crate) enum Sent {
     /// Nothing is due any more.
     Enough,
+    /// The client may take more, but others come first.
+    Interrupted,
     /// The client has to take some of it first.
     Blocked { progress: bool },
     /// Nobody will ever take it.
@@ -96,23 +102,28 @@ impl Output {
     }
 
     pub(crate) fn send(&mut self, socket: &OwnedFd) -> Sent {
-        let mut progress = false;
-        while self.is_due() {
-            match socket::send(socket, self.due()) {
+        let mut left = MOST_AT_A_TIME;
+        while left > 0 && self.is_due() {
+            let due = self.due();
+            match socket::send(socket, due.get(..left).unwrap_or(due)) {
                 Ok(length) => {
                     self.sent += length;
                     self.begun |= self.sent > self.interim_end;
-                    progress = true;
+                    left = left.saturating_sub(length);
                 }
                 Err(Errno::AGAIN) => {
                     self.forget_sent();
+                    let progress = left < MOST_AT_A_TIME;
                     return Sent::Blocked { progress };
                 }
                 Err(_) => return Sent::Failed,
             }
         }
         self.forget_sent();
-        Sent::Enough
+        match self.is_due() {
+            true => Sent::Interrupted,
+            false => Sent::Enough,
+        }
     }
 
     fn due(&self) -> &[u8] {
@@ -193,6 +204,17 @@ mod tests {
         output.send_all();
         output.bytes_mut().extend_from_slice(b"more");
         assert!(!output.is_due());
+    }
+
+    #[test]
+    fn a_large_output_goes_out_in_parts() {
+        let file = tempfile::tempfile().unwrap();
+        let mut output = output(2 * MOST_AT_A_TIME + 1, 0);
+        let socket = file.try_clone().unwrap().into();
+        assert_eq!(output.send(&socket), Sent::Interrupted);
+        assert_eq!(output.send(&socket), Sent::Interrupted);
+        assert_eq!(output.pending(), 1);
+        assert_eq!(output.send(&socket), Sent::Enough);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::os::unix::net::UnixStream;
 use std::thread;
+use std::time::Duration;
 
 use engine::{Event, ListenerOptions, RequestId};
 
@@ -205,6 +206,18 @@ fn an_adopted_pipe_or_file_is_written_to() {
     server.engine.finish(file);
     server.until_no_connection();
     assert!(std::fs::read(&path).unwrap() == text);
+
+    // A file takes everything, and others have their turns meanwhile.
+    let file = std::fs::File::create(&path).unwrap();
+    let file = server.engine.adopt(file.into()).unwrap();
+    server.engine.write(file, &noise(20_000_000, 6));
+    server.engine.flush_output(file);
+    server.engine.flush();
+    assert!(server.engine.pending_output(file) > 0);
+    assert_eq!(server.engine.wait_time(), Some(Duration::ZERO));
+    server.engine.finish(file);
+    server.until_no_connection();
+    assert!(std::fs::read(&path).unwrap() == noise(20_000_000, 6));
 
     let (reader, writer) = rustix::pipe::pipe().unwrap();
     let broken = server.engine.adopt(writer).unwrap();
