@@ -47,6 +47,12 @@
 #ifndef HvNAMEUTF8
 #  define HvNAMEUTF8(stash) 0
 #endif
+/* Before 5.16 the names of subs and classes are bytes. */
+#if PERL_REVISION == 5 && PERL_VERSION < 16
+#  undef newXS_flags
+#  define newXS_flags(name, sub, file, prototype, flags) newXS(name, sub, file)
+#  define sv_derived_from_sv(sv, class, flags) sv_derived_from(sv, SvPV_nolen(class))
+#endif
 #ifndef G_LIST
 #  define G_LIST G_ARRAY
 #endif
@@ -453,11 +459,11 @@ static void weaken(pTHX_ struct perl_shim_work *work)
     sv_rvweaken(work->sv);
 }
 
-/* sv, bytes: a class -> flag */
+/* sv; other: a class -> flag */
 static void derived_from(pTHX_ struct perl_shim_work *work)
 {
     SvGETMAGIC(work->sv);
-    work->flag = sv_derived_from(work->sv, SvPV_nolen(work->other)) ? 1 : 0;
+    work->flag = sv_derived_from_sv(work->sv, work->other, 0) ? 1 : 0;
 }
 
 /* sv: the referent; other: a class */
@@ -629,7 +635,9 @@ XS(perl_shim_xsub);
 /* other: a full name, or NULL for an anonymous sub; pointer: a perl_shim_function -> result */
 static void define(pTHX_ struct perl_shim_work *work)
 {
-    CV *const cv = newXS(work->other ? SvPV_nolen(work->other) : NULL, perl_shim_xsub, "Rust");
+    const char *const name = work->other ? SvPV_nolen(work->other) : NULL;
+    const U32 flags = work->other && SvUTF8(work->other) ? SVf_UTF8 : 0;
+    CV *const cv = newXS_flags(name, perl_shim_xsub, "Rust", NULL, flags);
 
     CvXSUBANY(cv).any_ptr = work->pointer;
     /* The glob owns a named sub. */
@@ -998,7 +1006,7 @@ SV *perl_shim_referent(SV *sv, int kind)
 }
 
 /* The name of the class of what a reference refers to, or NULL. */
-const char *perl_shim_class(void *perl, SV *sv, size_t *length)
+const char *perl_shim_class(void *perl, SV *sv, size_t *length, int *utf8)
 {
     dSHIM;
     HV *stash;
@@ -1009,6 +1017,7 @@ const char *perl_shim_class(void *perl, SV *sv, size_t *length)
     if (!HvNAME_get(stash))
         return NULL;
     *length = (size_t)HvNAMELEN_get(stash);
+    *utf8 = HvNAMEUTF8(stash) ? 1 : 0;
     return HvNAME_get(stash);
 }
 

@@ -253,6 +253,7 @@ unsafe extern "C" {
         perl: *mut PerlInterpreter,
         sv: *mut SV,
         length: *mut usize,
+        utf8: *mut c_int,
     ) -> *const c_char;
 
     pub fn perl_shim_hash_fetch(

@@ -136,13 +136,7 @@ impl Scalar {
 
     /// Its characters. Those that Rust's strings cannot hold are replaced by U+FFFD.
     pub fn text(&self) -> Result<String> {
-        self.with_string(|bytes, is_utf8| {
-            if is_utf8 {
-                return String::from_utf8_lossy(bytes).into_owned();
-            }
-            // A byte of a string without the flag is the character of that number.
-            bytes.iter().map(|&byte| char::from(byte)).collect()
-        })
+        self.with_string(characters)
     }
 
     /// Whether the UTF-8 flag is on. Of a tied value, this is known only after reading it.
@@ -229,14 +223,15 @@ impl Scalar {
         let fetched = self.fetched()?;
         let (perl, value) = fetched.live().ok()?;
         let mut length = 0;
+        let mut is_utf8 = 0;
         // SAFETY: a live value; the name is read before anything can change it.
-        let name = unsafe { sys::perl_shim_class(perl, value, &mut length) };
+        let name = unsafe { sys::perl_shim_class(perl, value, &mut length, &mut is_utf8) };
         if name.is_null() {
             return None;
         }
         // SAFETY: the shim gives the length that belongs to the name.
         let name = unsafe { slice::from_raw_parts(name.cast::<u8>(), length) };
-        Some(String::from_utf8_lossy(name).into_owned())
+        Some(characters(name, is_utf8 != 0))
     }
 
     /// Whether it is an object of that class or of one that inherits from it, or the name of one (UNIVERSAL: `isa`).
@@ -517,6 +512,15 @@ impl Error {
         };
         value.unwrap_or_else(|error| error.into_raw(perl))
     }
+}
+
+/// What Perl's internal bytes mean.
+fn characters(bytes: &[u8], is_utf8: bool) -> String {
+    if is_utf8 {
+        return String::from_utf8_lossy(bytes).into_owned();
+    }
+    // A byte of a string without the flag is the character of that number.
+    bytes.iter().map(|&byte| char::from(byte)).collect()
 }
 
 /// Whether these bytes are UTF-8 by Perl's measure.

@@ -164,6 +164,16 @@ const FUNCTIONS: &[(&str, Function)] = &[
         a.perl().require(&string(a, 0)?).map(Returned::from)
     }),
     ("warn", |a| a.perl().warn(&bytes(a, 0)?).map(Returned::from)),
+    ("define", |a| {
+        let package = a.perl().package(&string(a, 0)?);
+        package.define(&string(a, 1)?, |a| Ok(text(a, a.function_name()).into()))?;
+        Ok(().into())
+    }),
+    ("new_of_class", |a| {
+        let object = Hash::new(a.perl());
+        object.bless(&string(a, 0)?)?;
+        Ok(object.reference().into())
+    }),
     ("call_method", call_method),
     ("set_isa", |a| {
         a.perl()
