@@ -4,7 +4,9 @@ use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process;
 
 use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
@@ -23,24 +25,35 @@ const BACKLOG: i32 = 65535;
 pub struct ListenSocket {
     descriptor: OwnedFd,
     address: SocketAddress,
+    /// Removed with the socket.
+    _name: Option<SocketName>,
 }
 
 impl ListenSocket {
     /// Binds and listens: not blocking, closed on exec, address reuse on, the longest backlog
     /// the system grants.
     ///
-    /// A socket in the file system that nobody listens on any more is replaced.
+    /// A socket in the file system that nobody listens on any more is replaced, and this one
+    /// removed when it is closed by the process that bound it. An IPv6 socket is for IPv6
+    /// alone, whatever the system's default (`net.ipv6.bindv6only`).
     ///
     /// # Errors
     ///
     /// Whatever socket(2), bind(2) or listen(2) said, the address being in use above all.
     pub fn bind(address: &ListenAddress) -> io::Result<ListenSocket> {
-        let descriptor = match address {
-            ListenAddress::Ip(address) => bind_ip(address)?,
-            ListenAddress::Unix(path) => bind_unix(path)?,
+        let (descriptor, name) = match address {
+            ListenAddress::Ip(address) => (bind_ip(address)?, None),
+            ListenAddress::Unix(path) => {
+                let (descriptor, name) = bind_unix(path)?;
+                (descriptor, Some(name))
+            }
         };
         rustix::net::listen(&descriptor, BACKLOG)?;
-        ListenSocket::from_descriptor(descriptor)
+        let socket = ListenSocket::from_descriptor(descriptor)?;
+        Ok(ListenSocket {
+            _name: name,
+            ..socket
+        })
     }
 
     /// Takes over a socket that is listening already, of whatever family.
@@ -66,6 +79,7 @@ impl ListenSocket {
         Ok(ListenSocket {
             descriptor,
             address,
+            _name: None,
         })
     }
 
@@ -79,6 +93,42 @@ impl AsFd for ListenSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.descriptor.as_fd()
     }
+}
+
+/// The name of a socket in the file system, removed with this.
+#[derive(Debug)]
+struct SocketName {
+    path: PathBuf,
+    /// Device and inode: another socket may have taken the name.
+    identity: (u64, u64),
+    /// A forked child has this too, but the name is not the child's to remove.
+    creator: u32,
+}
+
+impl SocketName {
+    fn new(path: &Path) -> io::Result<SocketName> {
+        Ok(SocketName {
+            // The working directory may change.
+            path: std::path::absolute(path)?,
+            identity: identity(path)?,
+            creator: process::id(),
+        })
+    }
+}
+
+impl Drop for SocketName {
+    fn drop(&mut self) {
+        let is_own = self.creator == process::id()
+            && identity(&self.path).is_ok_and(|identity| identity == self.identity);
+        if is_own {
+            fs::remove_file(&self.path).ok();
+        }
+    }
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    let metadata = fs::symlink_metadata(path)?;
+    Ok((metadata.dev(), metadata.ino()))
 }
 
 /// Accepts one connection: not blocking, closed on exec.
@@ -149,11 +199,15 @@ fn bind_ip(address: &SocketAddr) -> io::Result<OwnedFd> {
     };
     let descriptor = stream_socket(family)?;
     sockopt::set_socket_reuseaddr(&descriptor, true)?;
+    if address.is_ipv6() {
+        // Otherwise IPv4 clients come under addresses like ::ffff:192.0.2.1 (RFC 4291 §2.5.5.2).
+        sockopt::set_ipv6_v6only(&descriptor, true)?;
+    }
     rustix::net::bind(&descriptor, address)?;
     Ok(descriptor)
 }
 
-fn bind_unix(path: &Path) -> io::Result<OwnedFd> {
+fn bind_unix(path: &Path) -> io::Result<(OwnedFd, SocketName)> {
     let address = SocketAddrUnix::new(path)?;
     let descriptor = stream_socket(AddressFamily::UNIX)?;
     match rustix::net::bind(&descriptor, &address) {
@@ -163,7 +217,7 @@ fn bind_unix(path: &Path) -> io::Result<OwnedFd> {
         }
         other => other?,
     }
-    Ok(descriptor)
+    Ok((descriptor, SocketName::new(path)?))
 }
 
 /// A path may be in use by a socket whose process has ended: connecting is then refused.

@@ -1,6 +1,6 @@
 //! Addresses, stopping and starting, and limits on connections.
 
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 
 use engine::{Engine, Event, ListenAddress, ListenSocket, ListenerOptions, SocketAddress};
 
@@ -91,6 +91,8 @@ fn a_socket_in_the_file_system_is_listened_on_and_replaced() {
     let ListenAddress::Unix(path) = &address else {
         panic!("{address:?}");
     };
+    // Left behind, as by a process that was killed.
+    drop(UnixListener::bind(path).unwrap());
     for _ in 0..2 {
         let mut engine = Engine::new().unwrap();
         let socket = ListenSocket::bind(&address).unwrap();
@@ -114,8 +116,17 @@ fn a_socket_in_the_file_system_is_listened_on_and_replaced() {
         engine.finish(request);
         engine.flush();
         assert_eq!(read_all(&mut client), b"ok");
+        assert_eq!(files_in(directory.path()), 1);
+        drop(engine);
+        assert_eq!(files_in(directory.path()), 0, "closed, and its name gone");
     }
+    // A name that belongs to somebody else by now stays.
+    let socket = ListenSocket::bind(&address).unwrap();
+    std::fs::remove_file(path).unwrap();
+    let other = UnixListener::bind(path).unwrap();
+    drop(socket);
     assert_eq!(files_in(directory.path()), 1);
+    drop(other);
     let file = directory.path().join("file");
     std::fs::write(&file, b"precious").unwrap();
     assert!(ListenSocket::bind(&ListenAddress::Unix(file.clone())).is_err());
@@ -133,6 +144,18 @@ fn only_listening_sockets_are_taken() {
         let socket = ListenSocket::from_descriptor(listener.into()).unwrap();
         assert_eq!(socket.address(), SocketAddress::Ip(address));
     }
+}
+
+#[test]
+fn an_ipv6_socket_takes_no_ipv4_clients() {
+    let Ok(socket) = ListenSocket::bind(&"[::]:0".parse().unwrap()) else {
+        eprintln!("this machine has no IPv6");
+        return;
+    };
+    assert!(rustix::net::sockopt::ipv6_v6only(&socket).unwrap());
+    let port = socket.address().port().unwrap();
+    let ipv4 = std::net::TcpStream::connect(("127.0.0.1", port));
+    assert!(ipv4.is_err());
 }
 
 #[test]
