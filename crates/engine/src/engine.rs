@@ -43,8 +43,8 @@ const MOST_DATA_QUEUED: usize = 8 * 1024 * 1024;
 
 const WAKER: Token = Token(usize::MAX);
 
-/// Listeners have the tokens below the waker's.
-const LAST_LISTENER: usize = usize::MAX - 1;
+/// Listeners have the tokens below the waker's, downwards.
+const FIRST_LISTENER: usize = usize::MAX - 1;
 const MOST_LISTENERS: usize = 1 << 16;
 
 /// An event-driven HTTP server without a loop of its own and without callbacks.
@@ -173,7 +173,7 @@ impl Engine {
         register(
             &self.poll,
             &socket,
-            Token(LAST_LISTENER - slot),
+            Token(FIRST_LISTENER - slot),
             Interest::READABLE,
         )?;
         entry.insert(Listener::new(socket, options, generation));
@@ -200,7 +200,7 @@ impl Engine {
         if starting.started {
             return;
         }
-        let token = Token(LAST_LISTENER - listener.slot);
+        let token = Token(FIRST_LISTENER - listener.slot);
         starting.started =
             register(&self.poll, &starting.socket, token, Interest::READABLE).is_ok();
         starting.resume();
@@ -333,10 +333,9 @@ impl Engine {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WAKER)?;
         for (slot, listener) in &mut self.listeners {
-            listener.connections = 0;
-            listener.ready = listener.started;
+            listener.after_fork();
             if listener.started {
-                let token = Token(LAST_LISTENER - slot);
+                let token = Token(FIRST_LISTENER - slot);
                 register(&poll, &listener.socket, token, Interest::READABLE)?;
             }
         }
@@ -597,11 +596,7 @@ impl Engine {
 
     /// Has something done that blocks, by a thread; [`Event::WorkDone`] tells the outcome.
     pub fn spawn(&mut self, perform: Box<dyn FnOnce() -> io::Result<()> + Send>) -> WorkId {
-        let generation = self.next_generation();
-        let work = WorkId {
-            slot: 0,
-            generation,
-        };
+        let work = WorkId(self.next_generation());
         if let Err(perform) = self.store.spawn(work, perform) {
             let result = perform();
             self.events.push_back(Event::WorkDone { work, result });
@@ -633,7 +628,7 @@ impl Engine {
         if token == WAKER {
             return;
         }
-        if let Some(listener) = self.listeners.get_mut(LAST_LISTENER.wrapping_sub(token.0)) {
+        if let Some(listener) = self.listeners.get_mut(FIRST_LISTENER.wrapping_sub(token.0)) {
             listener.ready |= listener.started && listener.paused_until().is_none();
             return;
         }

@@ -47,10 +47,9 @@ impl ListenerId {
     };
 }
 
-handle! {
-    /// Names one piece of work given to [`Engine::spawn`](crate::Engine::spawn).
-    WorkId
-}
+/// Names one piece of work given to [`Engine::spawn`](crate::Engine::spawn).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct WorkId(pub(crate) u64);
 
 /// Something that happened. Each event is complete in itself and owns its data.
 ///

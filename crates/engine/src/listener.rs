@@ -116,7 +116,31 @@ impl Listener {
         }
     }
 
+    /// The child has no connections, and descriptors of its own.
+    pub(crate) fn after_fork(&mut self) {
+        self.connections = 0;
+        self.ready = self.started;
+        self.pause = FIRST_PAUSE;
+        self.paused_until = None;
+    }
+
     pub(crate) fn has_accepted(&mut self) {
         self.pause = FIRST_PAUSE;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_is_not_inherited() {
+        let socket = ListenSocket::bind(&"127.0.0.1:0".parse().unwrap()).unwrap();
+        let mut listener = Listener::new(socket, ListenerOptions::default(), 0);
+        assert!(listener.pause(Instant::now()));
+        assert!(!listener.pause(Instant::now()));
+        listener.after_fork();
+        assert_eq!((listener.paused_until(), listener.ready), (None, true));
+        assert!(listener.pause(Instant::now()));
     }
 }

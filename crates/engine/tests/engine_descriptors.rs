@@ -33,6 +33,7 @@ fn descriptors_run_out_and_come_back_and_none_is_leaked() {
         }
         assert_eq!(open_descriptors(), at_rest);
         a_received_file_is_closed(&mut server);
+        the_waker_of_the_parent_is_closed(&mut server);
         assert_eq!(fs::read_dir(server.directory.path()).unwrap().count(), 0);
     }
     assert_eq!(open_descriptors(), before);
@@ -122,6 +123,19 @@ fn requests_of_every_fate(server: &mut Server) {
         assert!(server.engine.next_event().is_none());
     }
     server.engine.start_listener(server.listener);
+}
+
+/// As in a forked child, where the threads are not, and so let go of nothing.
+fn the_waker_of_the_parent_is_closed(server: &mut Server) {
+    server.engine.spawn(Box::new(|| Ok(())));
+    assert!(matches!(server.next(), Event::WorkDone { .. }));
+    let before = open_descriptors();
+    server.engine.after_fork().unwrap();
+    assert_eq!(open_descriptors(), before);
+    let client = server.client(GET);
+    let request = server.request();
+    server.reply(request);
+    drop(client);
 }
 
 fn a_received_file_is_closed(server: &mut Server) {

@@ -12,7 +12,7 @@ use mio::Waker;
 use super::TemporaryFile;
 use super::chunk::Chunk;
 use super::temporary_file::WeakTemporaryFile;
-use super::writer_threads::{Done, Job, Write, WriterThreads};
+use super::writer_threads::{Done, Perform, Write, WriterThreads};
 use crate::event::{RequestId, WorkId};
 
 /// Bytes handed to threads and not yet written, for all uploads together.
@@ -69,6 +69,8 @@ pub(crate) struct Store {
     directory: PathBuf,
     writer: Writer,
     threads: WriterThreads,
+    /// The only one that lasts: the threads have theirs while they use it.
+    waker: Arc<Waker>,
     policy: Policy,
     in_flight: u64,
     works: u64,
@@ -78,10 +80,12 @@ pub(crate) struct Store {
 
 impl Store {
     pub(crate) fn new(directory: PathBuf, waker: Waker) -> Store {
+        let waker = Arc::new(waker);
         Store {
             directory,
             writer: Writer::default(),
-            threads: WriterThreads::new(waker),
+            threads: WriterThreads::new(&waker),
+            waker,
             policy: Policy::default(),
             in_flight: 0,
             works: 0,
@@ -144,13 +148,12 @@ impl Store {
         if !threaded {
             return self.write_inline(&write);
         }
-        match self.threads.push(Job::Write(write)) {
+        match self.threads.write(write) {
             Ok(()) => {
                 self.in_flight += length;
                 Ok(Written::Later)
             }
-            Err(Job::Write(write)) => self.write_inline(&write),
-            Err(_) => Ok(Written::Later),
+            Err(write) => self.write_inline(&write),
         }
     }
 
@@ -170,18 +173,10 @@ impl Store {
     }
 
     /// Where no thread can be started, the work is given back.
-    pub(crate) fn spawn(
-        &mut self,
-        work: WorkId,
-        perform: Box<dyn FnOnce() -> io::Result<()> + Send>,
-    ) -> Result<(), Box<dyn FnOnce() -> io::Result<()> + Send>> {
-        match self.threads.push(Job::Work(work, perform)) {
-            Err(Job::Work(_, perform)) => Err(perform),
-            _ => {
-                self.works += 1;
-                Ok(())
-            }
-        }
+    pub(crate) fn spawn(&mut self, work: WorkId, perform: Perform) -> Result<(), Perform> {
+        self.threads.work(work, perform)?;
+        self.works += 1;
+        Ok(())
     }
 
     pub(crate) fn completions(&mut self) -> Vec<Completion> {
@@ -191,7 +186,8 @@ impl Store {
 
     /// In a forked child: the threads are the parent's, and so are the files.
     pub(crate) fn after_fork(&mut self, waker: Waker) {
-        self.threads = WriterThreads::new(waker);
+        self.waker = Arc::new(waker);
+        self.threads = WriterThreads::new(&self.waker);
         self.in_flight = 0;
         self.works = 0;
         self.files.clear();

@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -23,10 +23,13 @@ const THREADS: usize = 4;
 /// Removing a file of this many bytes takes long enough to be felt.
 const LARGE_FILE: u64 = 16 * 1024 * 1024;
 
+/// Work that the application gave.
+pub(crate) type Perform = Box<dyn FnOnce() -> io::Result<()> + Send>;
+
 /// What a thread is to do.
-pub(super) enum Job {
+enum Job {
     Write(Write),
-    Work(WorkId, Box<dyn FnOnce() -> io::Result<()> + Send>),
+    Work(WorkId, Perform),
     /// Nobody has the file open any more, so whoever removes it waits for the disk.
     Remove(PathBuf),
 }
@@ -64,28 +67,38 @@ pub(super) struct WriterThreads {
 }
 
 impl WriterThreads {
-    /// `waker` rouses the loop when something is done.
-    pub(super) fn new(waker: Waker) -> WriterThreads {
+    /// `waker` rouses the loop when something is done, as long as the loop has it.
+    pub(super) fn new(waker: &Arc<Waker>) -> WriterThreads {
         WriterThreads {
             shared: Arc::new(Shared {
                 queue: Mutex::default(),
                 job_added: Condvar::new(),
                 done: Mutex::default(),
-                waker,
+                waker: Arc::downgrade(waker),
             }),
         }
     }
 
-    /// Gives the job back where it cannot be done: after `finish`, or if no thread starts.
-    pub(super) fn push(&self, job: Job) -> Result<(), Job> {
-        let mut queue = lock(&self.shared.queue);
-        if queue.finished || !self.are_started(&mut queue) {
-            return Err(job);
+    /// Gives the write back where it cannot be done: after `finish`, or if no thread starts.
+    pub(super) fn write(&self, write: Write) -> Result<(), Write> {
+        match self.accepting() {
+            Some(queue) => {
+                self.push(queue, Job::Write(write));
+                Ok(())
+            }
+            None => Err(write),
         }
-        queue.jobs.push_back(job);
-        drop(queue);
-        self.shared.job_added.notify_one();
-        Ok(())
+    }
+
+    /// Gives the work back likewise.
+    pub(super) fn work(&self, work: WorkId, perform: Perform) -> Result<(), Perform> {
+        match self.accepting() {
+            Some(queue) => {
+                self.push(queue, Job::Work(work, perform));
+                Ok(())
+            }
+            None => Err(perform),
+        }
     }
 
     /// What was done since the last call.
@@ -111,11 +124,22 @@ impl WriterThreads {
         Removals(self.clone())
     }
 
-    fn are_started(&self, queue: &mut Queue) -> bool {
+    /// The queue, if somebody does what is in it.
+    fn accepting(&self) -> Option<MutexGuard<'_, Queue>> {
+        let mut queue = lock(&self.shared.queue);
+        if queue.finished {
+            return None;
+        }
         if queue.threads.is_empty() {
             queue.threads = start(&self.shared);
         }
-        !queue.threads.is_empty()
+        (!queue.threads.is_empty()).then_some(queue)
+    }
+
+    fn push(&self, mut queue: MutexGuard<'_, Queue>, job: Job) {
+        queue.jobs.push_back(job);
+        drop(queue);
+        self.shared.job_added.notify_one();
     }
 }
 
@@ -130,7 +154,13 @@ impl Removals {
 
     /// Whether it will be done.
     pub(super) fn push(&self, path: PathBuf) -> bool {
-        self.0.push(Job::Remove(path)).is_ok()
+        match self.0.accepting() {
+            Some(queue) => {
+                self.0.push(queue, Job::Remove(path));
+                true
+            }
+            None => false,
+        }
     }
 }
 
@@ -144,7 +174,8 @@ struct Shared {
     queue: Mutex<Queue>,
     job_added: Condvar,
     done: Mutex<Vec<Done>>,
-    waker: Waker,
+    /// In a forked child no thread is there to let go of it.
+    waker: Weak<Waker>,
 }
 
 #[derive(Default)]
@@ -191,13 +222,15 @@ fn run(shared: &Shared) {
             }
         };
         lock(&shared.done).push(done);
-        // Without its waker the loop finds what is done at its next turn.
-        shared.waker.wake().ok();
+        if let Some(waker) = shared.waker.upgrade() {
+            // If it fails, the loop finds what is done at its next turn.
+            waker.wake().ok();
+        }
     }
 }
 
 /// A panic has been reported by then; whoever waits for the work is told as well.
-fn perform_safely(perform: Box<dyn FnOnce() -> io::Result<()> + Send>) -> io::Result<()> {
+fn perform_safely(perform: Perform) -> io::Result<()> {
     panic::catch_unwind(AssertUnwindSafe(perform))
         .unwrap_or_else(|_| Err(io::Error::other("the work panicked")))
 }
