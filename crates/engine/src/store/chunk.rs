@@ -6,6 +6,10 @@ use std::sync::Arc;
 /// Bytes of one read buffer: what a large upload is read with.
 pub(crate) const BUFFER_SIZE: usize = 1024 * 1024;
 
+/// Bytes carried over from read to read beyond which they stay where they are, and the next are
+/// read behind them: copying them for each read would take time square to their number.
+const MOST_COPIED: usize = 16 * 1024;
+
 /// All buffers together are 16 MiB at most.
 const MAXIMUM_BUFFERS: usize = 16;
 
@@ -56,13 +60,26 @@ impl Chunk {
         self.buffer_length() > 8 * self.len()
     }
 
-    /// Keeps only its own bytes, so that the buffer can be used by others.
+    /// Keeps only its own bytes, so that the buffer can be used by others. What nobody shares
+    /// may keep some space, to be read behind.
     pub(crate) fn compact(&mut self) {
-        if self.len() < self.buffer_length() || self.is_shared() {
+        if self.is_shared() || self.is_wasteful() {
             *self = Chunk {
                 range: 0..self.len(),
                 buffer: Some(Arc::new(self.bytes().to_vec())),
             };
+        }
+    }
+
+    /// Its bytes at the front of a buffer that nobody shares; there may be space behind them.
+    fn into_own_buffer(self) -> Vec<u8> {
+        match self.buffer.map(Arc::try_unwrap) {
+            Some(Ok(mut buffer)) => {
+                buffer.copy_within(self.range, 0);
+                buffer
+            }
+            Some(Err(shared)) => shared.get(self.range).unwrap_or_default().to_vec(),
+            None => Vec::new(),
         }
     }
 
@@ -122,24 +139,18 @@ impl BufferPool {
         reader: impl FnOnce(&mut [u8]) -> rustix::io::Result<usize>,
     ) -> Filled {
         let start = carried.len();
-        let mut own;
-        // What is carried over is a few kibibytes, unless the limits were raised a lot.
-        let shared = if start <= BUFFER_SIZE / 2 {
-            let Some(shared) = self.unused() else {
-                return Filled::NoBuffer(carried);
-            };
-            shared
-        } else {
-            own = Arc::new(vec![0; 2 * start]);
-            &mut own
+        if start > MOST_COPIED {
+            return read_behind(carried, limit, reader);
+        }
+        let Some(shared) = self.unused() else {
+            return Filled::NoBuffer(carried);
         };
         let Some(buffer) = Arc::get_mut(shared) else {
             return Filled::NoBuffer(carried);
         };
         let end = buffer.len().min(start + limit);
         let (front, space) = buffer[..end].split_at_mut(start);
-        let read = reader(space);
-        match read {
+        match reader(space) {
             Err(error) => Filled::Failed(carried, error),
             Ok(0) => Filled::End,
             Ok(length) => {
@@ -169,5 +180,85 @@ impl BufferPool {
             None => return None,
         };
         self.buffers.get_mut(free)
+    }
+}
+
+/// Reads without a pool, and without copying what was carried over more often than is needed
+/// for its buffer to grow.
+fn read_behind(
+    carried: Chunk,
+    limit: usize,
+    reader: impl FnOnce(&mut [u8]) -> rustix::io::Result<usize>,
+) -> Filled {
+    let start = carried.len();
+    let mut buffer = carried.into_own_buffer();
+    if buffer.len() - start < start / 2 {
+        buffer.resize(2 * start, 0);
+    }
+    let end = buffer.len().min(start + limit);
+    let space = &mut buffer[start..end];
+    let space_length = space.len();
+    let read = reader(space);
+    let chunk = |length| Chunk {
+        buffer: Some(Arc::new(buffer)),
+        range: 0..start + length,
+    };
+    match read {
+        Err(error) => Filled::Failed(chunk(0), error),
+        Ok(0) => Filled::End,
+        Ok(length) => Filled::Chunk {
+            full: length == space_length,
+            chunk: chunk(length),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_carried_over_is_copied_seldom() {
+        let mut pool = BufferPool::for_uploads();
+        let mut carried = Chunk::default();
+        let mut lengths = Vec::new();
+        for round in 0..4096_u32 {
+            let filled = pool.read(carried, BUFFER_SIZE, |space| {
+                space[..1024].fill(round as u8);
+                Ok(1024)
+            });
+            let Filled::Chunk { chunk, full: false } = filled else {
+                panic!("there is space");
+            };
+            carried = chunk;
+            carried.compact();
+            if carried.len() > MOST_COPIED + 1024 {
+                lengths.push(carried.buffer_length());
+            }
+        }
+        let rounds = carried.bytes().chunks(1024).enumerate();
+        for (round, bytes) in rounds {
+            assert!(bytes.iter().all(|byte| *byte == round as u8));
+        }
+        assert_eq!(carried.len(), 4096 * 1024);
+        lengths.dedup();
+        assert!(lengths.len() < 25, "{lengths:?}");
+        assert!(lengths.is_sorted() && lengths.last() < Some(&(9 << 20)));
+    }
+
+    #[test]
+    fn a_compacted_chunk_leaves_the_buffer_to_others() {
+        let mut pool = BufferPool::for_short_reads();
+        let read = |pool: &mut BufferPool| pool.read(Chunk::default(), 10, |_| Ok(10));
+        let Filled::Chunk {
+            mut chunk,
+            full: true,
+        } = read(&mut pool)
+        else {
+            panic!("there is a buffer");
+        };
+        assert!(matches!(read(&mut pool), Filled::NoBuffer(_)));
+        chunk.compact();
+        assert!(matches!(read(&mut pool), Filled::Chunk { .. }));
     }
 }
