@@ -183,6 +183,18 @@ pub struct Outcome {
     pub error: *mut SV,
 }
 
+impl Default for Outcome {
+    fn default() -> Self {
+        use std::ptr::null_mut;
+        Self {
+            status: STATUS_OK,
+            value: null_mut(),
+            list: null_mut(),
+            error: null_mut(),
+        }
+    }
+}
+
 /// How an XSUB enters Rust.
 pub type Entry = unsafe extern "C" fn(
     perl: *mut PerlInterpreter,

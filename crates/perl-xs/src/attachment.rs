@@ -75,19 +75,17 @@ fn hang_empty(value: &Scalar) -> Result<()> {
 
 unsafe extern "C" fn free(perl: *mut sys::PerlInterpreter, attachment: *mut sys::Attachment) {
     let attachment = attachment.cast::<Attachment>();
-    // SAFETY: perl called, so it is live; the shim hands the box over, once. Only its own thread looks at the data: another
-    // one leaks it.
-    let result = unsafe {
-        guard_entry(perl, |perl| {
+    let free = |perl| {
+        // SAFETY: the shim hands the box over, once. Only its own thread looks at the data: another one leaks it.
+        unsafe {
             if (*attachment).perl == perl {
                 drop(Box::from_raw(attachment));
             }
-            Ok(())
-        })
+        }
+        Ok(())
     };
-    if let Err(error) = result {
-        // SAFETY: as above. There is nobody to croak at: perl is freeing a value.
-        let perl = unsafe { Perl::from_raw(perl) };
-        warn_of(perl, &Error::croak(format!("\t(in cleanup) {error}")));
-    }
+    // There is nobody to croak at: perl is freeing a value.
+    let warn = |perl, error| warn_of(perl, &Error::croak(format!("\t(in cleanup) {error}")));
+    // SAFETY: perl called.
+    unsafe { guard_entry(perl, free, warn) };
 }

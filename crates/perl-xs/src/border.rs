@@ -47,15 +47,7 @@ pub unsafe fn enter(
     function: impl FnOnce(Perl) -> Result<()>,
 ) -> Status {
     // SAFETY: the caller's promise is the same.
-    unsafe {
-        guard_entry(perl, |perl| {
-            if let Err(error) = function(perl) {
-                warn_of(perl, &error);
-            }
-            Ok(())
-        })
-        .unwrap_or_else(|error| warn_of(Perl::from_raw(perl), &error));
-    }
+    unsafe { guard_entry(perl, function, |perl, error| warn_of(perl, &error)) };
     if exit_is_pending(perl) {
         Status::Exit
     } else {
@@ -82,38 +74,38 @@ pub unsafe fn boot(
     MODULE.get_or_init(|| module);
     install_panic_hook();
 
-    // SAFETY: a live interpreter, as promised; its boot function has no Rust frames below.
-    match unsafe { guard_entry(perl, function) } {
-        Ok(()) => sys::STATUS_OK,
-        Err(failure) => {
-            // SAFETY: still the same interpreter.
-            let exception = failure.into_raw(unsafe { Perl::from_raw(perl) });
-            if exception.is_null() {
-                return sys::STATUS_EXITED;
-            }
-            // SAFETY: the place for the error is valid, as promised.
-            unsafe { *error = exception.cast() };
-            sys::STATUS_DIED
+    let boot = |perl| function(perl).map(|()| sys::STATUS_OK);
+    let fail = |perl, failure: Error| {
+        let exception = failure.into_raw(perl);
+        if exception.is_null() {
+            return sys::STATUS_EXITED;
         }
-    }
+        // SAFETY: the place for the error is valid, as promised.
+        unsafe { *error = exception.cast() };
+        sys::STATUS_DIED
+    };
+    // SAFETY: a live interpreter, as promised; its boot function has no Rust frames below.
+    unsafe { guard_entry(perl, boot, fail) }
 }
 
-/// Runs `function` as called by Perl: a panic becomes an error, and values may be released even at the interpreter's end.
+/// Runs `function` as called by Perl, and `otherwise` on its error, which a panic becomes too.
 ///
 /// # Safety
 ///
-/// `perl` runs on this thread, and its memory is there while `function` runs.
+/// `perl` is calling on this thread, and its memory is there until this function returns.
 pub(crate) unsafe fn guard_entry<T>(
     perl: *mut sys::PerlInterpreter,
     function: impl FnOnce(Perl) -> Result<T>,
-) -> Result<T> {
+    otherwise: impl FnOnce(Perl, Error) -> T,
+) -> T {
+    let guarded = |perl: Perl| {
+        let result = catch_unwind(AssertUnwindSafe(|| function(perl)));
+        result
+            .unwrap_or_else(|payload| Err(internal_error(payload)))
+            .unwrap_or_else(|error| otherwise(perl, error))
+    };
     // SAFETY: as promised.
-    let interpreter = unsafe { Interpreter::that_calls(perl) };
-    let token = Perl::from_interpreter(interpreter);
-    interpreter.during_call(|| {
-        let result = catch_unwind(AssertUnwindSafe(|| function(token)));
-        result.unwrap_or_else(|payload| Err(internal_error(payload)))
-    })
+    unsafe { Interpreter::call(perl, |interpreter| guarded(Perl::new(interpreter))) }
 }
 
 /// Does one guarded operation. While an `exit` waits to go on, nothing but releasing is still done; at the end of the

@@ -115,7 +115,8 @@ impl Returned {
         Self::Scalar(Scalar::from_boolean(perl, value))
     }
 
-    fn store(self, perl: Perl, outcome: &mut sys::Outcome) -> Result<()> {
+    fn into_outcome(self, perl: Perl) -> Result<sys::Outcome> {
+        let mut outcome = sys::Outcome::default();
         match self {
             Self::Nothing => {}
             Self::Scalar(value) => outcome.value = value.into_raw(perl)?,
@@ -125,7 +126,7 @@ impl Returned {
                 outcome.list = list.into_raw(perl)?;
             }
         }
-        Ok(())
+        Ok(outcome)
     }
 }
 
@@ -249,32 +250,35 @@ unsafe fn enter_function(
     outcome: *mut sys::Outcome,
     function: impl FnOnce(&Arguments<'_>) -> Result<Returned>,
 ) {
-    // SAFETY: valid, as promised, and ours until we return.
-    let outcome = unsafe { &mut *outcome };
-    // SAFETY: a live interpreter, as promised.
-    let result = unsafe {
-        guard_entry(perl, |perl| {
-            let arguments = Arguments {
-                perl,
-                values: take_arguments(perl, arguments, count),
-                context: match context {
-                    sys::CONTEXT_VOID => Context::Void,
-                    sys::CONTEXT_SCALAR => Context::Scalar,
-                    _ => Context::List,
-                },
-                function_name: name,
-            };
-            function(&arguments)?.store(perl, outcome)
-        })
+    let call = |perl| {
+        let arguments = Arguments {
+            perl,
+            // SAFETY: live arguments of the interpreter that calls, as promised.
+            values: unsafe { take_arguments(perl, arguments, count) },
+            context: match context {
+                sys::CONTEXT_VOID => Context::Void,
+                sys::CONTEXT_SCALAR => Context::Scalar,
+                _ => Context::List,
+            },
+            function_name: name,
+        };
+        function(&arguments)?.into_outcome(perl)
     };
-    let Err(error) = result else { return };
-    // SAFETY: the same interpreter.
-    outcome.error = error.into_raw(unsafe { Perl::from_raw(perl) });
-    outcome.status = if outcome.error.is_null() {
-        sys::STATUS_EXITED
-    } else {
-        sys::STATUS_DIED
-    };
+    // SAFETY: a live interpreter, as promised, and a valid place for the outcome.
+    unsafe { *outcome = guard_entry(perl, call, failure) }
+}
+
+fn failure(perl: Perl, error: Error) -> sys::Outcome {
+    let exception = error.into_raw(perl);
+    sys::Outcome {
+        status: if exception.is_null() {
+            sys::STATUS_EXITED
+        } else {
+            sys::STATUS_DIED
+        },
+        error: exception,
+        ..sys::Outcome::default()
+    }
 }
 
 /// The arguments with a reference of ours each, off Perl's stack, which may move.

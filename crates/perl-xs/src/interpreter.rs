@@ -10,63 +10,105 @@ use perl_sys as sys;
 /// It is leaked, so that whatever still names it after the end finds out.
 #[derive(Debug)]
 pub(crate) struct Interpreter {
-    /// INVARIANT: an interpreter of this thread, and live unless `has_ended`; null when perl was built without threads.
+    /// INVARIANT: the interpreter that Perl's own functions use on this thread if `state` is `Live`; null when perl was built
+    /// without threads.
     raw: *mut sys::PerlInterpreter,
-    has_ended: Cell<bool>,
+    state: Cell<State>,
     /// How many calls have come, each within the one before, from a perl that cleans up after its end.
     late_calls: Cell<u32>,
     next: Option<&'static Interpreter>,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Live,
+    /// Another one is calling, within a call of this one.
+    Suspended,
+    /// Perl code can no longer run: the objects are destroyed, and the rest goes in no order.
+    Ended,
+}
+
 impl Interpreter {
-    /// The interpreter that is calling.
+    /// Runs `function`, which does not panic, as called by the interpreter.
     ///
     /// # Safety
     ///
-    /// `raw` runs on this thread, and its memory is still there.
-    pub(crate) unsafe fn that_calls(raw: *mut sys::PerlInterpreter) -> &'static Self {
+    /// `raw` is calling on this thread, and its memory is there until this function returns.
+    pub(crate) unsafe fn call<T>(
+        raw: *mut sys::PerlInterpreter,
+        function: impl FnOnce(&'static Self) -> T,
+    ) -> T {
         match CURRENT.get() {
-            Some(current) if current.raw == raw && !current.has_ended.get() => current,
-            _ => {
+            Some(current) if current.raw == raw && current.is_live() => function(current),
+            outer => {
                 // SAFETY: as promised.
-                let found = unsafe { find_or_note(raw) };
-                CURRENT.set(Some(found));
-                found
+                let interpreter = unsafe { find_or_note(raw) };
+                interpreter.call_within(outer.filter(|outer| outer.is_live()), function)
             }
         }
     }
 
-    /// Runs `function` as a part of a call from this interpreter.
-    pub(crate) fn during_call<T>(&self, function: impl FnOnce() -> T) -> T {
-        if !self.has_ended.get() {
-            return function();
-        }
-        // At the end no Perl code runs any more, so that calls end in the reverse order of their beginning.
-        self.late_calls.set(self.late_calls.get() + 1);
-        let result = function();
-        self.late_calls.set(self.late_calls.get() - 1);
-        result
+    pub(crate) fn is_live(&self) -> bool {
+        self.state.get() == State::Live
     }
 
-    /// Whether Perl code can no longer run: the objects are destroyed, and the rest goes in no order.
     pub(crate) fn has_ended(&self) -> bool {
-        self.has_ended.get()
+        self.state.get() == State::Ended
     }
 
-    /// Whether reference counts still mean something to us: after the end they do not, unless perl itself called us while it
-    /// cleans up.
+    /// Whether reference counts mean something to us: after the end they do not, unless perl itself called us while it cleans
+    /// up.
     pub(crate) fn counts_references(&self) -> bool {
-        !self.has_ended.get() || self.late_calls.get() > 0
+        self.is_live() || (self.late_calls.get() > 0 && self.has_ended())
     }
 
     pub(crate) fn raw(&self) -> *mut sys::PerlInterpreter {
         self.raw
     }
 
-    /// Whether this thread has a live interpreter, to which a panic can be told.
+    /// Whether this thread has an interpreter, to which a panic can be told.
     pub(crate) fn is_at_hand() -> bool {
         CURRENT.get().is_some_and(Self::counts_references)
     }
+
+    /// The way of a call from another interpreter than the last one, and of one after the end, when no Perl code runs any
+    /// more, so that such calls end in the reverse order of their beginning.
+    fn call_within<T>(
+        &'static self,
+        outer: Option<&'static Self>,
+        function: impl FnOnce(&'static Self) -> T,
+    ) -> T {
+        change(outer, State::Live, State::Suspended);
+        change(Some(self), State::Suspended, State::Live);
+        CURRENT.set(Some(self));
+        let late_calls = self.late_calls.get();
+        self.late_calls
+            .set(late_calls + u32::from(self.has_ended()));
+        let result = function(self);
+        self.late_calls.set(late_calls);
+        if outer.is_some() {
+            change(Some(self), State::Live, State::Suspended);
+            change(outer, State::Suspended, State::Live);
+            CURRENT.set(outer);
+        }
+        result
+    }
+}
+
+/// The interpreter of values that could not be made: it has ended, for good.
+pub(crate) fn nowhere() -> &'static Interpreter {
+    struct Nowhere(Interpreter);
+
+    // SAFETY: nothing changes it, as nothing finds it among the interpreters that call.
+    unsafe impl Sync for Nowhere {}
+
+    static NOWHERE: Nowhere = Nowhere(Interpreter {
+        raw: std::ptr::null_mut(),
+        state: Cell::new(State::Ended),
+        late_calls: Cell::new(0),
+        next: None,
+    });
+    &NOWHERE.0
 }
 
 thread_local! {
@@ -85,17 +127,23 @@ static END_HOOK: EndHook = EndHook(sys::Attachment {
     finish: note_the_end,
 });
 
+fn change(interpreter: Option<&Interpreter>, from: State, to: State) {
+    if let Some(interpreter) = interpreter.filter(|interpreter| interpreter.state.get() == from) {
+        interpreter.state.set(to);
+    }
+}
+
 /// # Safety
 ///
-/// See [`Interpreter::that_calls`].
+/// See [`Interpreter::call`].
 unsafe fn find_or_note(raw: *mut sys::PerlInterpreter) -> &'static Interpreter {
     // SAFETY: its memory is there, as promised; the hook is static, and its function only reads it.
     let will_end =
         unsafe { sys::perl_shim_await_end(raw, (&raw const END_HOOK).cast_mut().cast()) != 0 };
-    known(raw, !will_end).unwrap_or_else(|| {
+    known(raw, will_end).unwrap_or_else(|| {
         let interpreter: &'static Interpreter = Box::leak(Box::new(Interpreter {
             raw,
-            has_ended: Cell::new(!will_end),
+            state: Cell::new(if will_end { State::Live } else { State::Ended }),
             late_calls: Cell::new(0),
             next: KNOWN.get(),
         }));
@@ -104,14 +152,14 @@ unsafe fn find_or_note(raw: *mut sys::PerlInterpreter) -> &'static Interpreter {
     })
 }
 
-/// The latest at this address that has ended, or has not.
-fn known(raw: *mut sys::PerlInterpreter, has_ended: bool) -> Option<&'static Interpreter> {
+/// The latest at this address whose end is still to come, or is past.
+fn known(raw: *mut sys::PerlInterpreter, will_end: bool) -> Option<&'static Interpreter> {
     std::iter::successors(KNOWN.get(), |interpreter| interpreter.next)
-        .find(|interpreter| interpreter.raw == raw && interpreter.has_ended.get() == has_ended)
+        .find(|interpreter| interpreter.raw == raw && interpreter.has_ended() != will_end)
 }
 
 unsafe extern "C" fn note_the_end(raw: *mut sys::PerlInterpreter, _hook: *mut sys::Attachment) {
-    if let Some(interpreter) = known(raw, false) {
-        interpreter.has_ended.set(true);
+    if let Some(interpreter) = known(raw, true) {
+        interpreter.state.set(State::Ended);
     }
 }

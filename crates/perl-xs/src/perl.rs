@@ -16,7 +16,8 @@ use crate::{Arguments, Array, Code, Error, Function, Hash, Result, Returned, Sca
 ///
 /// Copies of it, and values, may outlive the interpreter, in a thread local for example. After its end, that is when its
 /// objects are destroyed, nothing touches it: what gives a [`Result`] gives [`Error::Exit`], what gives an [`Option`] gives
-/// `None`, and new values are empty shells, of which all this is true too.
+/// `None`, and new values are empty shells, of which all this is true too. The same holds while another interpreter calls on
+/// this thread, in a `CLONE` method for example; what is dropped then is leaked.
 #[derive(Clone, Copy, Debug)]
 pub struct Perl {
     /// Its pointer is for [`live`](Self::live) to give out. Not `Send`, by its type.
@@ -164,24 +165,16 @@ impl Perl {
         self.interpreter.has_ended()
     }
 
-    /// # Safety
-    ///
-    /// See [`Interpreter::that_calls`].
-    pub(crate) unsafe fn from_raw(interpreter: *mut sys::PerlInterpreter) -> Self {
-        // SAFETY: as promised.
-        Self::from_interpreter(unsafe { Interpreter::that_calls(interpreter) })
-    }
-
-    pub(crate) fn from_interpreter(interpreter: &'static Interpreter) -> Self {
+    pub(crate) fn new(interpreter: &'static Interpreter) -> Self {
         Self { interpreter }
     }
 
-    /// The way to the interpreter's memory: an error after its end.
+    /// The way to the interpreter's memory: an error after its end, or while another one calls.
     pub(crate) fn live(self) -> Result<*mut sys::PerlInterpreter> {
-        if self.interpreter.has_ended() {
-            return Err(Error::Exit);
+        if self.interpreter.is_live() {
+            return Ok(self.interpreter.raw());
         }
-        Ok(self.interpreter.raw())
+        Err(Error::Exit)
     }
 
     /// Whether a reference may be given up.

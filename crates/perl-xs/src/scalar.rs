@@ -10,6 +10,7 @@ use std::slice;
 use perl_sys::{self as sys, Operation, Work};
 
 use crate::border::operate;
+use crate::interpreter::nowhere;
 use crate::{Array, Code, Error, Hash, Perl, Result, attachment};
 
 /// An owned reference to a Perl value, usually a scalar.
@@ -18,12 +19,10 @@ use crate::{Array, Code, Error, Hash, Perl, Result, attachment};
 /// [`copy`](Self::copy) for a value of one's own.
 pub struct Scalar {
     perl: Perl,
-    /// INVARIANT: a value of `perl`, of whose reference count one is ours. Made after the end of `perl`, it is `SHELL`.
+    /// INVARIANT: a value of `perl`, of whose reference count one is ours, as long as that is live; nothing looks at it before
+    /// it has asked for that. If it could not be made, its interpreter is `nowhere`.
     value: NonNull<sys::SV>,
 }
-
-/// Stands where no value can be made. Nothing looks behind it: whatever looks at values asks for a live interpreter first.
-const SHELL: NonNull<sys::SV> = NonNull::dangling();
 
 /// Making new values.
 impl Scalar {
@@ -353,7 +352,10 @@ impl Scalar {
         match perl.live() {
             // SAFETY: as promised.
             Ok(interpreter) => unsafe { Self::from_owned(perl, make(interpreter)) },
-            Err(_) => Self { perl, value: SHELL },
+            Err(_) => Self {
+                perl: Perl::new(nowhere()),
+                value: NonNull::dangling(),
+            },
         }
     }
 
@@ -366,10 +368,11 @@ impl Scalar {
 
     /// The value, for something that `perl` does with it.
     pub(crate) fn raw_for(&self, perl: Perl) -> Result<*mut sys::SV> {
+        perl.live()?;
         if self.perl != perl {
             return Err(Error::croak("A value of another interpreter"));
         }
-        self.live().map(|(_, value)| value)
+        Ok(self.raw())
     }
 
     /// The interpreter and the value, for the plain functions: an error after the end, when neither may be looked at.
@@ -382,7 +385,7 @@ impl Scalar {
         self.value.as_ptr()
     }
 
-    /// The interpreter that it belongs to.
+    /// The interpreter that it belongs to; one that has ended, if the value could not be made.
     pub fn perl(&self) -> Perl {
         self.perl
     }
@@ -484,7 +487,7 @@ impl Clone for Scalar {
 
 impl Drop for Scalar {
     fn drop(&mut self) {
-        if !self.perl.counts_references() || self.value == SHELL {
+        if !self.perl.counts_references() {
             return;
         }
         // SAFETY: our reference, given up once: here, or by the operation.

@@ -83,6 +83,28 @@ threads->create(
 )->join;
 pass 'a thread of a thread';
 
+subtest 'no interpreter gets a value of another' => sub {
+    my $program = <<'END_OF_PROGRAM';
+use threads;
+our @errors;
+Example::Probe::hold( ['a value'] );
+sub CLONE {
+    for my $way (qw(push_held return_held)) {
+        no strict 'refs';
+        eval { "Example::Probe::$way"->( [] ); 1 } and push @errors, "$way worked\n" or push @errors, $@;
+    }
+}
+print threads->create( { context => 'list' }, sub { @errors } )->join;
+END_OF_PROGRAM
+    open my $output, '-|', $^X, '-Mblib=t/example/blib', '-MExample', '-e', $program
+      or die "$^X: $!";
+    my @printed = <$output>;
+    close $output;
+    is @printed, 2, 'two ways, while a thread is made';
+    like $_, qr/^A value of another interpreter at /, 'refused' for @printed;
+    is $?, 0, 'status';
+};
+
 subtest 'Rust data never goes to another thread' => sub {
     my $program = <<'END_OF_PROGRAM';
 use threads;

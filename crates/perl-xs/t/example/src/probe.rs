@@ -223,6 +223,15 @@ const FUNCTIONS: &[(&str, Function)] = &[
             .map(Returned::from)
     }),
     ("hold", hold),
+    ("push_held", |a| {
+        let Some(held) = HELD.take() else {
+            return Err(Error::croak("Nothing is held"));
+        };
+        let shared = held.clone();
+        HELD.set(Some(held));
+        array(a)?.push(shared).map(Returned::from)
+    }),
+    ("return_held", |_| Ok(HELD.take().into())),
     ("drop_held", |_| {
         drop(HELD.take());
         Ok(().into())
