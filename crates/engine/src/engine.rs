@@ -566,7 +566,8 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// What fcntl(2) or epoll_ctl(2) said.
+    /// What fcntl(2) or epoll_ctl(2) said; the descriptor is closed then. A regular file, which
+    /// epoll_ctl(2) refuses, is taken: it is always ready.
     pub fn adopt(&mut self, descriptor: OwnedFd) -> io::Result<RequestId> {
         socket::set_nonblocking(&descriptor)?;
         let peer = socket::peer_address(&descriptor).unwrap_or(SocketAddress::Unix);
