@@ -3,7 +3,8 @@
 //! [`Engine`] is where to begin. It has no loop of its own and never calls out: an outer loop
 //! drives it, and takes from it one [`Event`] at a time.
 //!
-//! - `engine`: the poll, the listeners and connections, the events; the whole public behaviour.
+//! - `engine`: the poll, the listeners and connections, the events; the whole public behaviour,
+//!   in a file each for driving, commands, accepting, receiving and sending.
 //! - `event`: what is reported, and the handles requests are known by.
 //! - `connection`: how far one request is, and what it does next.
 //! - `upload`: a multipart body on its way to fields and files.

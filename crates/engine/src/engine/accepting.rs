@@ -1,0 +1,169 @@
+//! Accepting: connections coming and going.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+use mio::Interest;
+use rustix::io::Errno;
+
+use super::{Engine, deregister, find_listener, register, token_of};
+use crate::address::SocketAddress;
+use crate::connection::{Connection, later};
+use crate::event::{Event, ListenerId, RequestId};
+use crate::listener::ListenerOptions;
+use crate::socket;
+
+/// Connections that a listener accepts in one turn.
+const ACCEPTS_A_TURN: usize = 64;
+
+/// Connections beyond the listener's maximum that may be told so at a time.
+const REFUSED_AT_A_TIME: u64 = 64;
+
+/// Connections coming and going.
+impl Engine {
+    pub(super) fn accept_ready(&mut self) {
+        for slot in 0..self.listeners.capacity() {
+            for _ in 0..ACCEPTS_A_TURN {
+                if !self.listeners.get(slot).is_some_and(|found| found.ready) {
+                    break;
+                }
+                self.accept(slot);
+            }
+        }
+    }
+
+    fn accept(&mut self, slot: usize) {
+        let Some(listener) = self.listeners.get_mut(slot) else {
+            return;
+        };
+        let id = ListenerId {
+            slot,
+            generation: listener.generation,
+        };
+        match socket::accept(&listener.socket) {
+            Ok((socket, peer)) => {
+                listener.has_accepted();
+                self.accepted(id, socket, peer);
+            }
+            Err(Errno::AGAIN) => listener.ready = false,
+            Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
+                if listener.pause(self.now) {
+                    self.events
+                        .push_back(Event::OutOfDescriptors { listener: id });
+                }
+            }
+            Err(error) if is_client_fault(error) => {}
+            // The socket itself is unfit, and may stay so.
+            Err(_) => {
+                listener.pause(self.now);
+            }
+        }
+    }
+
+    fn accepted(&mut self, id: ListenerId, socket: OwnedFd, peer: SocketAddress) {
+        let Some(listener) = find_listener(&mut self.listeners, id) else {
+            return;
+        };
+        let full = listener.is_full();
+        let beyond = listener
+            .connections
+            .saturating_sub(listener.options.max_connections);
+        let options = Rc::clone(&listener.options);
+        if full && (!options.error_responses || beyond >= REFUSED_AT_A_TIME) {
+            return;
+        }
+        let local = listener.socket.address();
+        let Ok(request) = self.insert(socket, peer, Rc::clone(&options)) else {
+            return;
+        };
+        if let Some(listener) = find_listener(&mut self.listeners, id) {
+            listener.connections += 1;
+        }
+        let Some(connection) = self.connections.get_mut(request.slot) else {
+            return;
+        };
+        connection.listener = id;
+        connection.local =
+            Some(local).filter(|local| !local.ip().is_some_and(|address| address.is_unspecified()));
+        connection.head_deadline = later(self.now, options.header_timeout);
+        if full {
+            return self.refuse(request.slot, 503);
+        }
+        // The request often is there already.
+        self.await_input(request.slot);
+    }
+
+    pub(super) fn insert(
+        &mut self,
+        socket: OwnedFd,
+        peer: SocketAddress,
+        options: Rc<ListenerOptions>,
+    ) -> io::Result<RequestId> {
+        let generation = self.next_generation();
+        let entry = self.connections.vacant_entry();
+        let slot = entry.key();
+        let token = token_of(slot, generation);
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        match register(&self.poll, &socket, token, interest) {
+            // A regular file is always ready.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+            other => other?,
+        }
+        let request = RequestId { slot, generation };
+        entry.insert(Connection::new(socket, token, request, peer, options));
+        Ok(request)
+    }
+
+    pub(super) fn close(&mut self, slot: usize) {
+        let Some(connection) = self.remove(slot) else {
+            return;
+        };
+        // Otherwise the system would report what happens to the duplicate.
+        if connection.duplicated || connection.forked {
+            deregister(&self.poll, &connection.socket);
+        }
+        if connection.forked && !connection.duplicated {
+            socket::shut_down_sending(&connection.socket);
+        }
+        drop(connection);
+        self.resume_listeners();
+    }
+
+    pub(super) fn remove(&mut self, slot: usize) -> Option<Connection> {
+        let mut connection = self.connections.try_remove(slot)?;
+        if connection.report_drained() {
+            let request = connection.request;
+            self.events.push_back(Event::Drained { request });
+        }
+        if let Some(listener) = find_listener(&mut self.listeners, connection.listener) {
+            listener.connections = listener.connections.saturating_sub(1);
+        }
+        Some(connection)
+    }
+
+    /// A descriptor has become free.
+    pub(super) fn resume_listeners(&mut self) {
+        for (_, listener) in &mut self.listeners {
+            listener.resume();
+        }
+    }
+}
+
+/// The client has given up, or its network, before it was accepted: the next one may do better
+/// (accept(2), "Error handling").
+fn is_client_fault(error: Errno) -> bool {
+    matches!(
+        error,
+        Errno::CONNABORTED
+            | Errno::INTR
+            | Errno::PROTO
+            | Errno::NETDOWN
+            | Errno::NETUNREACH
+            | Errno::HOSTDOWN
+            | Errno::HOSTUNREACH
+            | Errno::NOPROTOOPT
+            | Errno::OPNOTSUPP
+            | Errno::PERM
+    )
+}

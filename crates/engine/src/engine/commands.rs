@@ -1,0 +1,245 @@
+//! Commands: what the application does with a request.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::rc::Rc;
+use std::time::Instant;
+
+use super::{Engine, deregister, find, mark_dirty};
+use crate::address::SocketAddress;
+use crate::connection::{Connection, Phase};
+use crate::event::{Event, RequestError, RequestId, WorkId};
+use crate::listener::ListenerOptions;
+use crate::socket;
+
+/// What the application does with a request. A handle whose request is over does nothing.
+impl Engine {
+    /// Pauses the receiving of the request: nothing is read, nothing reported, no time runs.
+    pub fn stop(&mut self, request: RequestId) -> bool {
+        let Some(connection) = find(&mut self.connections, request) else {
+            return false;
+        };
+        connection.stopped = true;
+        if connection.is_receiving() {
+            self.restart_deadline(request.slot);
+        }
+        true
+    }
+
+    /// Ends the pause. Returns whether the request is still there.
+    pub fn start(&mut self, request: RequestId) -> bool {
+        let Some(connection) = find(&mut self.connections, request) else {
+            return false;
+        };
+        if std::mem::replace(&mut connection.stopped, false) {
+            self.now = Instant::now();
+            self.advance(request.slot);
+        }
+        true
+    }
+
+    /// Ends the request at once, its output discarded.
+    ///
+    /// While its multipart body is being received, [`Event::Failed`] comes next, and the
+    /// descriptor stays open until that is acknowledged.
+    pub fn drop_request(&mut self, request: RequestId) {
+        let Some(connection) = find(&mut self.connections, request) else {
+            return;
+        };
+        match connection.phase {
+            Phase::Failing { .. } => {}
+            Phase::Multipart(_) => {
+                let event = connection.fail(RequestError::Dropped);
+                self.events.push_back(event);
+                self.restart_deadline(request.slot);
+            }
+            _ => self.close(request.slot),
+        }
+    }
+
+    /// Appends to the output. Returns whether anybody may still receive it.
+    pub fn write(&mut self, request: RequestId, bytes: &[u8]) -> bool {
+        match self.output(request) {
+            Some(output) => {
+                output.extend_from_slice(bytes);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// The output, to be appended to in place; `None` if nobody will receive it.
+    pub fn output(&mut self, request: RequestId) -> Option<&mut Vec<u8>> {
+        let connection = find(&mut self.connections, request)?;
+        if !connection.accepts_output() {
+            return None;
+        }
+        mark_dirty(&mut self.dirty, request.slot, connection);
+        Some(connection.output.bytes_mut())
+    }
+
+    /// Sending starts by itself once more than this is pending, and stops when no more is left;
+    /// 0 sends everything. Default 51200 bytes.
+    pub fn set_flush_threshold(&mut self, request: RequestId, bytes: u64) {
+        if let Some(connection) = find(&mut self.connections, request) {
+            connection.output.set_threshold(bytes);
+            mark_dirty(&mut self.dirty, request.slot, connection);
+        }
+    }
+
+    /// All output written by now is to be sent.
+    pub fn flush_output(&mut self, request: RequestId) {
+        if let Some(connection) = find(&mut self.connections, request) {
+            connection.output.send_all();
+            mark_dirty(&mut self.dirty, request.slot, connection);
+        }
+    }
+
+    /// All output is to be sent, and [`Event::Drained`] to come when it is, or when it never
+    /// will be. Until it has come, a further call adds nothing.
+    pub fn notify_drained(&mut self, request: RequestId) {
+        match find(&mut self.connections, request) {
+            None => self.events.push_back(Event::Drained { request }),
+            Some(connection) => {
+                connection.notify_drained = true;
+                self.flush_output(request);
+            }
+        }
+    }
+
+    /// Bytes of output that were not sent yet.
+    pub fn pending_output(&self, request: RequestId) -> u64 {
+        self.find(request)
+            .map_or(0, |connection| connection.output.pending())
+    }
+
+    /// The reply is complete: the rest is sent, then the connection is closed, by the engine
+    /// alone. The handle is of no use any more.
+    pub fn finish(&mut self, request: RequestId) {
+        let Some(connection) = find(&mut self.connections, request) else {
+            return;
+        };
+        match connection.phase {
+            // The failure is reported first, and the request over with its acknowledgement.
+            Phase::Failing { .. } => return,
+            _ if connection.gone => return self.close(request.slot),
+            _ => {}
+        }
+        connection.reply_is_complete();
+        mark_dirty(&mut self.dirty, request.slot, connection);
+        self.restart_deadline(request.slot);
+    }
+
+    /// Whether the handle still names a request.
+    pub fn is_open(&self, request: RequestId) -> bool {
+        self.find(request).is_some()
+    }
+
+    /// Whether output may still reach the client. Not so after a send has failed, the client
+    /// has reset the connection, or it has taken nothing for too long.
+    pub fn accepts_output(&self, request: RequestId) -> bool {
+        self.find(request).is_some_and(Connection::accepts_output)
+    }
+
+    /// The client's address.
+    pub fn peer(&self, request: RequestId) -> Option<SocketAddress> {
+        Some(self.find(request)?.peer)
+    }
+
+    /// The address the client connected to.
+    pub fn local(&self, request: RequestId) -> Option<SocketAddress> {
+        let connection = self.find(request)?;
+        connection
+            .local
+            .or_else(|| socket::local_address(&connection.socket).ok())
+    }
+
+    /// The number of the socket, which stays the engine's.
+    pub fn descriptor(&self, request: RequestId) -> Option<RawFd> {
+        Some(self.find(request)?.socket.as_raw_fd())
+    }
+
+    /// Another descriptor of the socket, closed on exec, for the application to use as it
+    /// likes. The engine's part in the connection then ends with closing its own. Only where
+    /// the request fails ([`Event::Failed`]) is the connection ended for all: what was written
+    /// before the failure was acknowledged still arrives.
+    pub fn duplicate(&mut self, request: RequestId) -> Option<io::Result<OwnedFd>> {
+        let connection = find(&mut self.connections, request)?;
+        let duplicate = socket::duplicate(&connection.socket);
+        connection.duplicated |= duplicate.is_ok();
+        connection.bypassed |= duplicate.is_ok();
+        Some(duplicate)
+    }
+
+    /// The application has closed what [`duplicate`](Engine::duplicate) gave it, every one of
+    /// them: the connection is the engine's alone again.
+    pub fn duplicates_closed(&mut self, request: RequestId) {
+        if let Some(connection) = find(&mut self.connections, request) {
+            connection.duplicated = false;
+        }
+    }
+
+    /// What was read along with the head of a request whose body is left to the application.
+    /// The rest is in the socket. Empty at any other time, and at the second call.
+    pub fn take_unread(&mut self, request: RequestId) -> Vec<u8> {
+        match find(&mut self.connections, request) {
+            Some(connection) if matches!(connection.phase, Phase::Handling) => {
+                std::mem::take(&mut connection.unparsed).bytes().to_vec()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Hands over the socket. Output that is pending is dropped, and the handle of no use any
+    /// more. See also [`take_unread`](Engine::take_unread).
+    pub fn detach(&mut self, request: RequestId) -> Option<OwnedFd> {
+        find(&mut self.connections, request)?;
+        let connection = self.remove(request.slot)?;
+        deregister(&self.poll, &connection.socket);
+        Some(connection.socket)
+    }
+
+    /// Takes a descriptor that the application brought, for output alone: a socket, a pipe, a
+    /// file. It is made non-blocking, which whoever shares it will notice.
+    ///
+    /// # Errors
+    ///
+    /// What fcntl(2) or epoll_ctl(2) said; the descriptor is closed then. A regular file, which
+    /// epoll_ctl(2) refuses, is taken: it is always ready.
+    pub fn adopt(&mut self, descriptor: OwnedFd) -> io::Result<RequestId> {
+        socket::set_nonblocking(&descriptor)?;
+        let peer = socket::peer_address(&descriptor).unwrap_or(SocketAddress::Unix);
+        let options = Rc::new(ListenerOptions {
+            write_timeout: None,
+            ..ListenerOptions::default()
+        });
+        let request = self.insert(descriptor, peer, options)?;
+        if let Some(connection) = self.connections.get_mut(request.slot) {
+            connection.phase = Phase::Handling;
+            connection.readable = false;
+            // Whoever brought it may have it still.
+            connection.duplicated = true;
+        }
+        Ok(request)
+    }
+
+    /// From now on the client's end is reported, once, by [`Event::Disconnected`]. Output is
+    /// still attempted after that, since a client may end its side first.
+    pub fn watch_disconnect(&mut self, request: RequestId) {
+        let Some(connection) = find(&mut self.connections, request) else {
+            return;
+        };
+        connection.watched = true;
+        self.report_disconnect(request.slot);
+    }
+
+    /// Has something done that blocks, by a thread; [`Event::WorkDone`] tells the outcome.
+    pub fn spawn(&mut self, perform: Box<dyn FnOnce() -> io::Result<()> + Send>) -> WorkId {
+        let work = WorkId(self.next_generation());
+        if let Err(perform) = self.store.spawn(work, perform) {
+            let result = perform();
+            self.events.push_back(Event::WorkDone { work, result });
+        }
+        work
+    }
+}

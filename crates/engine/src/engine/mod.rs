@@ -1,0 +1,563 @@
+//! The engine: one poll, its listeners and connections, and the events for the application.
+//!
+//! Here is what it consists of, what drives it, and what a turn does.
+//!
+//! - `commands`: what the application does with a request.
+//! - `accepting`: connections coming and going.
+//! - `receiving`: what is read, when, and what comes of it.
+//! - `sending`: what is due, what a refused client is told, and how a reply ends.
+
+mod accepting;
+mod commands;
+mod receiving;
+mod sending;
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token, Waker};
+use slab::Slab;
+
+use crate::connection::{Connection, Phase};
+use crate::event::{Event, ListenerId, RequestError, RequestId};
+use crate::listener::{Listener, ListenerOptions};
+use crate::socket::ListenSocket;
+use crate::store::Writer;
+use crate::store::chunk::BufferPool;
+use crate::store::writer::Store;
+use crate::timer::Timers;
+
+/// Events of the system that are looked at in one turn.
+const EVENTS_A_TURN: usize = 1024;
+
+const WAKER: Token = Token(usize::MAX);
+
+/// Listeners have the tokens below the waker's, downwards.
+const FIRST_LISTENER: usize = usize::MAX - 1;
+const MOST_LISTENERS: usize = 1 << 16;
+
+/// An event-driven HTTP server without a loop of its own and without callbacks.
+///
+/// It is driven by an outer loop, which watches [`as_raw_fd`](Engine::as_raw_fd) for
+/// readability (level-triggered) and wakes up after [`wait_time`](Engine::wait_time) at the
+/// latest. Then it calls [`turn`](Engine::turn), takes the events one by one, and calls
+/// [`flush`](Engine::flush) before it sleeps again. The engine does nothing outside these
+/// calls; what the application tells it in between it does at once or notes.
+///
+/// # Pitfalls
+///
+/// - Most events close the gate of their request: call [`acknowledge`](Engine::acknowledge), or
+///   it stands still and its timeout with it.
+/// - After the request is complete, nothing closes it but [`finish`](Engine::finish),
+///   [`drop_request`](Engine::drop_request) or [`detach`](Engine::detach).
+/// - After fork(2), the child calls [`after_fork`](Engine::after_fork) before anything else.
+///
+/// # Example
+///
+/// ```
+/// use engine::{Engine, Event, ListenSocket, ListenerOptions};
+/// use std::io::{Read, Write};
+/// use std::net::TcpStream;
+///
+/// let mut engine = Engine::new()?;
+/// let socket = ListenSocket::bind(&"127.0.0.1:0".parse()?)?;
+/// let address = socket.address();
+/// engine.listen(socket, ListenerOptions::default())?;
+///
+/// let mut client = TcpStream::connect(address.to_string())?;
+/// client.write_all(b"GET / HTTP/1.1\r\nHost: example.com\r\n\r\n")?;
+///
+/// let request = loop {
+///     engine.turn()?;
+///     if let Some(Event::Request { request, .. }) = engine.next_event() {
+///         break request;
+///     }
+/// };
+/// engine.write(request, b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello");
+/// engine.finish(request);
+/// engine.flush();
+///
+/// let mut reply = String::new();
+/// client.read_to_string(&mut reply)?;
+/// assert!(reply.ends_with("hello"));
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub struct Engine {
+    poll: Poll,
+    polled: Events,
+    listeners: Slab<Listener>,
+    connections: Slab<Connection>,
+    events: VecDeque<Event>,
+    /// Bytes of file data in the events.
+    data_queued: usize,
+    /// Connections that are to be read or parsed on.
+    ready: VecDeque<usize>,
+    /// Uploads that wait for the writer threads to catch up.
+    starved: VecDeque<usize>,
+    /// Nobody but the writer threads has read buffers, or had when this turn looked.
+    buffers_released: bool,
+    /// Connections whose output may have become due.
+    dirty: Vec<usize>,
+    timers: Timers,
+    store: Store,
+    /// Uploads may keep a buffer for some time; the others never do.
+    upload_buffers: BufferPool,
+    short_buffers: BufferPool,
+    generation: u64,
+    now: Instant,
+}
+
+/// Setting up, driving, and ending.
+impl Engine {
+    /// An engine without listeners. Temporary files go to the system's directory for them.
+    ///
+    /// # Errors
+    ///
+    /// What epoll_create1(2) or eventfd(2) said.
+    pub fn new() -> io::Result<Engine> {
+        let poll = Poll::new()?;
+        let waker = Waker::new(poll.registry(), WAKER)?;
+        Ok(Engine {
+            poll,
+            polled: Events::with_capacity(EVENTS_A_TURN),
+            listeners: Slab::new(),
+            connections: Slab::new(),
+            events: VecDeque::new(),
+            data_queued: 0,
+            ready: VecDeque::new(),
+            starved: VecDeque::new(),
+            buffers_released: false,
+            dirty: Vec::new(),
+            timers: Timers::default(),
+            store: Store::new(std::env::temp_dir(), waker),
+            upload_buffers: BufferPool::for_uploads(),
+            short_buffers: BufferPool::for_short_reads(),
+            generation: 0,
+            now: Instant::now(),
+        })
+    }
+
+    /// The descriptor that the outer loop watches. It changes in
+    /// [`after_fork`](Engine::after_fork).
+    pub fn as_raw_fd(&self) -> RawFd {
+        self.poll.as_raw_fd()
+    }
+
+    /// Accepts connections on the socket from the next turn on.
+    ///
+    /// # Errors
+    ///
+    /// What epoll_ctl(2) said.
+    pub fn listen(
+        &mut self,
+        socket: ListenSocket,
+        options: ListenerOptions,
+    ) -> io::Result<ListenerId> {
+        if self.listeners.len() >= MOST_LISTENERS {
+            return Err(io::Error::other("there are too many listeners"));
+        }
+        let generation = self.next_generation();
+        let entry = self.listeners.vacant_entry();
+        let slot = entry.key();
+        register(
+            &self.poll,
+            &socket,
+            Token(FIRST_LISTENER - slot),
+            Interest::READABLE,
+        )?;
+        entry.insert(Listener::new(socket, options, generation));
+        Ok(ListenerId { slot, generation })
+    }
+
+    /// Accepts no further connections until [`start_listener`](Engine::start_listener). Clients
+    /// wait in the backlog; connections that are there go on.
+    pub fn stop_listener(&mut self, listener: ListenerId) {
+        let Some(stopping) = find_listener(&mut self.listeners, listener) else {
+            return;
+        };
+        if std::mem::replace(&mut stopping.started, false) {
+            stopping.ready = false;
+            deregister(&self.poll, &stopping.socket);
+        }
+    }
+
+    /// Accepts again.
+    pub fn start_listener(&mut self, listener: ListenerId) {
+        let Some(starting) = find_listener(&mut self.listeners, listener) else {
+            return;
+        };
+        if starting.started {
+            return;
+        }
+        let token = Token(FIRST_LISTENER - listener.slot);
+        starting.started =
+            register(&self.poll, &starting.socket, token, Interest::READABLE).is_ok();
+        starting.resume();
+        starting.ready = starting.started;
+    }
+
+    /// Closes the listening socket; connections that are there go on.
+    pub fn close_listener(&mut self, listener: ListenerId) {
+        if find_listener(&mut self.listeners, listener).is_none() {
+            return;
+        }
+        self.stop_listener(listener);
+        self.listeners.remove(listener.slot);
+        self.resume_listeners();
+    }
+
+    /// Where new temporary files are created, from the next file on.
+    pub fn set_temporary_directory(&mut self, directory: PathBuf) {
+        self.store.set_directory(directory);
+    }
+
+    /// How file data is written, from the next file on.
+    pub fn set_writer(&mut self, writer: Writer) {
+        self.store.set_writer(writer);
+    }
+
+    /// Does what can be done without waiting: accepts, reads once from each connection that has
+    /// something, parses, writes file data, sends, and expires deadlines. Returns how many
+    /// events were queued.
+    ///
+    /// It may be called while events are unhandled, also from a loop that runs within the
+    /// handling of one.
+    ///
+    /// # Errors
+    ///
+    /// What epoll_wait(2) said; never for the sake of one connection.
+    pub fn turn(&mut self) -> io::Result<usize> {
+        let queued = self.events.len();
+        self.poll_system()?;
+        self.take_completions();
+        // Before reading, because the requests of new connections often are there already.
+        self.accept_ready();
+        self.read_ready();
+        self.expire();
+        self.flush();
+        Ok(self.events.len() - queued)
+    }
+
+    /// The next event, in the order in which they came about. Events of requests that were
+    /// dropped or finished meanwhile are left out.
+    pub fn next_event(&mut self) -> Option<Event> {
+        while let Some(event) = self.events.pop_front() {
+            self.data_queued -= event.data_length();
+            if self.is_current(&event) {
+                return Some(event);
+            }
+        }
+        None
+    }
+
+    /// The application is through with the event it was given: the request goes on, unless it
+    /// is stopped, and a failed one is over.
+    pub fn acknowledge(&mut self, request: RequestId) {
+        let Some(connection) = find(&mut self.connections, request) else {
+            return;
+        };
+        match connection.phase {
+            // The failure came about while another event was being handled.
+            Phase::Failing {
+                delivered: false, ..
+            } => {}
+            Phase::Failing { status, .. } => self.end_failed(request.slot, status),
+            _ => {
+                connection.gate_closed = false;
+                self.now = Instant::now();
+                self.advance(request.slot);
+            }
+        }
+    }
+
+    /// Sends whatever output has become due. To be called before the outer loop sleeps.
+    pub fn flush(&mut self) {
+        let mut due = std::mem::take(&mut self.dirty);
+        for slot in due.drain(..) {
+            if let Some(connection) = self.connections.get_mut(slot) {
+                connection.in_dirty = false;
+                self.send(slot);
+            }
+        }
+        // What is due again by now waits for the next time.
+        due.append(&mut self.dirty);
+        self.dirty = due;
+    }
+
+    /// How long the outer loop may sleep at most: zero if there is something to do at once,
+    /// `None` if nothing but the descriptor can wake it.
+    pub fn wait_time(&self) -> Option<Duration> {
+        let at_once = !self.events.is_empty()
+            || !self.ready.is_empty()
+            || !self.dirty.is_empty()
+            || self.listeners.iter().any(|(_, listener)| listener.ready);
+        if at_once {
+            return Some(Duration::ZERO);
+        }
+        let paused = self
+            .listeners
+            .iter()
+            .filter_map(|(_, listener)| listener.paused_until());
+        let next = paused.chain(self.timers.next()).min()?;
+        Some(next.saturating_duration_since(Instant::now()))
+    }
+
+    /// Whether something can still happen: a started listener, an open connection, or file work
+    /// under way.
+    pub fn is_active(&self) -> bool {
+        !self.connections.is_empty()
+            || !self.events.is_empty()
+            || self.store.is_busy()
+            || self.listeners.iter().any(|(_, listener)| listener.started)
+    }
+
+    /// Makes the engine the forked child's own: listeners stay, connections are closed here
+    /// without touching the parent's, queued events are forgotten, and no file is removed.
+    ///
+    /// # Errors
+    ///
+    /// What epoll_create1(2), eventfd(2) or epoll_ctl(2) said. The engine then still is the
+    /// parent's and must not be used.
+    pub fn after_fork(&mut self) -> io::Result<()> {
+        let poll = Poll::new()?;
+        let waker = Waker::new(poll.registry(), WAKER)?;
+        for (slot, listener) in &mut self.listeners {
+            listener.after_fork();
+            if listener.started {
+                let token = Token(FIRST_LISTENER - slot);
+                register(&poll, &listener.socket, token, Interest::READABLE)?;
+            }
+        }
+        self.poll = poll;
+        self.store.after_fork(waker);
+        self.connections.clear();
+        self.events.clear();
+        self.data_queued = 0;
+        self.ready.clear();
+        self.starved.clear();
+        self.dirty.clear();
+        self.timers = Timers::default();
+        self.upload_buffers = BufferPool::for_uploads();
+        Ok(())
+    }
+
+    /// The process has forked: until the child lets go of them, all connections of now have a
+    /// second owner, who must not keep a client waiting for the end of its reply.
+    pub fn note_fork(&mut self) {
+        for (_, connection) in &mut self.connections {
+            connection.forked = true;
+        }
+    }
+
+    /// The process ends: finishes what the writer threads have begun and ends them, removes
+    /// every temporary file that was not kept, and closes everything.
+    pub fn shut_down(&mut self) {
+        self.connections.clear();
+        self.events.clear();
+        self.data_queued = 0;
+        self.listeners.clear();
+        self.ready.clear();
+        self.starved.clear();
+        self.dirty.clear();
+        self.store.shut_down();
+    }
+}
+
+/// What a turn consists of.
+impl Engine {
+    fn poll_system(&mut self) -> io::Result<()> {
+        let mut polled = std::mem::replace(&mut self.polled, Events::with_capacity(0));
+        let result = self.poll.poll(&mut polled, Some(Duration::ZERO));
+        self.now = Instant::now();
+        if result.is_ok() {
+            for event in &polled {
+                self.note(event);
+            }
+        }
+        self.polled = polled;
+        match result {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    fn note(&mut self, event: &mio::event::Event) {
+        let token = event.token();
+        if token == WAKER {
+            return;
+        }
+        if let Some(listener) = self.listeners.get_mut(FIRST_LISTENER.wrapping_sub(token.0)) {
+            listener.ready |= listener.started && listener.paused_until().is_none();
+            return;
+        }
+        let slot = slot_of(token);
+        let Some(connection) = self.connections.get_mut(slot) else {
+            return;
+        };
+        // A descriptor that somebody else has as well is reported even after it was closed here.
+        if connection.token != token {
+            return;
+        }
+        connection.readable |= event.is_readable();
+        let broken = event.is_error() || event.is_write_closed();
+        connection.peer_ended |= event.is_read_closed() || broken;
+        let ended = connection.peer_ended;
+        // An error is noticed by reading; whoever reads nothing has to be told.
+        connection.readable |= broken;
+        if event.is_writable() && connection.blocked {
+            mark_dirty(&mut self.dirty, slot, connection);
+        }
+        match connection.phase {
+            Phase::Head(_) | Phase::Form(_) | Phase::Multipart(_) | Phase::Lingering { .. } => {
+                mark_ready(&mut self.ready, slot, connection);
+            }
+            _ if broken => self.lose(slot),
+            _ if ended => self.report_disconnect(slot),
+            _ => {}
+        }
+    }
+
+    /// Something has moved, or the connection waits for something else: nowhere else is its
+    /// deadline set.
+    fn restart_deadline(&mut self, slot: usize) {
+        let Some(connection) = self.connections.get_mut(slot) else {
+            return;
+        };
+        connection.deadline = connection.deadline_from(Instant::now());
+        if let Some(deadline) = connection.deadline {
+            self.timers.arm(slot, deadline);
+        }
+    }
+
+    fn expire(&mut self) {
+        while let Some(slot) = self.timers.pop_due(self.now) {
+            let deadline = self.connections.get(slot).and_then(|found| found.deadline);
+            match deadline {
+                None => {}
+                Some(deadline) if deadline > self.now => self.timers.arm(slot, deadline),
+                Some(_) => self.expire_connection(slot),
+            }
+        }
+        for (_, listener) in &mut self.listeners {
+            if listener
+                .paused_until()
+                .is_some_and(|until| until <= self.now)
+            {
+                listener.resume();
+            }
+        }
+    }
+
+    fn expire_connection(&mut self, slot: usize) {
+        let Some(connection) = self.connections.get_mut(slot) else {
+            return;
+        };
+        connection.deadline = None;
+        match connection.phase {
+            Phase::Multipart(_) => self.fail(slot, RequestError::TimedOut),
+            Phase::Head(_) | Phase::Form(_) if connection.options.error_responses => {
+                self.refuse(slot, 408);
+            }
+            Phase::Head(_) | Phase::Form(_) | Phase::Lingering { .. } => self.close(slot),
+            Phase::Handling | Phase::Replying { .. } => self.lose(slot),
+            Phase::Failing { .. } => {}
+        }
+    }
+
+    fn is_current(&mut self, event: &Event) -> bool {
+        let Some(request) = event.request() else {
+            return true;
+        };
+        if matches!(event, Event::Drained { .. }) {
+            let connection = self.connections.get_mut(request.slot);
+            return connection
+                .filter(|found| found.request == request)
+                .is_none_or(Connection::take_drained);
+        }
+        let Some(connection) = find(&mut self.connections, request) else {
+            return false;
+        };
+        match (&mut connection.phase, event) {
+            (Phase::Failing { delivered, .. }, Event::Failed { .. }) => {
+                *delivered = true;
+                true
+            }
+            (Phase::Failing { .. }, _) => false,
+            _ => true,
+        }
+    }
+
+    fn find(&self, request: RequestId) -> Option<&Connection> {
+        self.connections
+            .get(request.slot)
+            .filter(|found| found.request == request && !found.released)
+    }
+
+    fn next_generation(&mut self) -> u64 {
+        self.generation += 1;
+        self.generation
+    }
+}
+impl AsFd for Engine {
+    /// The same as [`as_raw_fd`](Engine::as_raw_fd).
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.poll.registry().as_fd()
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.shut_down();
+    }
+}
+
+fn find(connections: &mut Slab<Connection>, request: RequestId) -> Option<&mut Connection> {
+    connections
+        .get_mut(request.slot)
+        .filter(|found| found.request == request && !found.released)
+}
+
+fn find_listener(listeners: &mut Slab<Listener>, id: ListenerId) -> Option<&mut Listener> {
+    listeners
+        .get_mut(id.slot)
+        .filter(|found| found.generation == id.generation)
+}
+
+fn mark_ready(ready: &mut VecDeque<usize>, slot: usize, connection: &mut Connection) {
+    if !std::mem::replace(&mut connection.in_ready, true) {
+        ready.push_back(slot);
+    }
+}
+
+fn mark_dirty(dirty: &mut Vec<usize>, slot: usize, connection: &mut Connection) {
+    if !std::mem::replace(&mut connection.in_dirty, true) {
+        dirty.push(slot);
+    }
+}
+
+/// The slot, and where the token has room for it, a part of the generation, so that what the
+/// system reports is not taken for another connection's. Clear of the listeners' tokens.
+fn token_of(slot: usize, generation: u64) -> Token {
+    let serial = generation & 0x7fff_ffff;
+    Token((serial << 32 | slot as u64) as usize)
+}
+
+fn slot_of(token: Token) -> usize {
+    token.0 & 0xffff_ffff
+}
+
+fn register(poll: &Poll, source: impl AsFd, token: Token, interest: Interest) -> io::Result<()> {
+    let descriptor = source.as_fd().as_raw_fd();
+    poll.registry()
+        .register(&mut SourceFd(&descriptor), token, interest)
+}
+
+/// Fails only for what was never registered, such as a regular file.
+fn deregister(poll: &Poll, source: impl AsFd) {
+    let descriptor = source.as_fd().as_raw_fd();
+    poll.registry().deregister(&mut SourceFd(&descriptor)).ok();
+}

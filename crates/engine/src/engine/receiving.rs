@@ -1,0 +1,232 @@
+//! Receiving: what is read, when, and what comes of it.
+
+use std::io;
+
+use rustix::io::Errno;
+
+use super::{Engine, find, mark_ready};
+use crate::connection::{Phase, Progress};
+use crate::event::{Event, RequestError, RequestId};
+use crate::socket;
+use crate::store::chunk::{BUFFER_SIZE, Chunk, Filled};
+use crate::store::writer::Completion;
+
+/// Bytes that are read at a time, other than for uploads.
+const SHORT_READ: usize = 64 * 1024;
+
+/// Bytes of file data in queued events beyond which no upload is read.
+const MOST_DATA_QUEUED: usize = 8 * 1024 * 1024;
+
+/// Reading, and going on with what was read.
+impl Engine {
+    pub(super) fn take_completions(&mut self) {
+        if !self.store.is_busy() {
+            return;
+        }
+        let completions = self.store.completions();
+        if completions.is_empty() {
+            return;
+        }
+        for _ in &completions {
+            self.feed_one();
+        }
+        for completion in completions {
+            match completion {
+                Completion::Work { work, result } => {
+                    self.events.push_back(Event::WorkDone { work, result });
+                }
+                Completion::Write {
+                    request,
+                    chunk,
+                    result,
+                } => self.written(request, chunk, result),
+            }
+        }
+    }
+
+    fn written(&mut self, request: RequestId, chunk: Chunk, result: io::Result<()>) {
+        let Some(connection) = find(&mut self.connections, request) else {
+            return;
+        };
+        if let Phase::Multipart(upload) = &mut connection.phase {
+            upload.written(chunk, result);
+            self.advance(request.slot);
+        }
+    }
+
+    pub(super) fn read_ready(&mut self) {
+        self.buffers_released = false;
+        for _ in 0..self.ready.len() {
+            let Some(slot) = self.ready.pop_front() else {
+                break;
+            };
+            self.read(slot);
+        }
+        // Whatever became of those that were fed, the rest is not forgotten.
+        while !self.store.is_writing() && self.feed_one() {}
+    }
+
+    /// Reads once.
+    fn read(&mut self, slot: usize) {
+        let Some(connection) = self.connections.get_mut(slot) else {
+            return;
+        };
+        connection.in_ready = false;
+        if !connection.readable {
+            return;
+        }
+        if let Phase::Lingering { until } = connection.phase {
+            return self.discard_input(slot, until);
+        }
+        if !connection.may_be_read() {
+            return;
+        }
+        let uploading = connection.is_uploading();
+        if uploading && self.data_queued >= MOST_DATA_QUEUED {
+            return mark_ready(&mut self.ready, slot, connection);
+        }
+        if uploading && self.store.is_saturated() {
+            return self.starve(slot);
+        }
+        let (buffers, limit) = match uploading {
+            true => (&mut self.upload_buffers, BUFFER_SIZE),
+            false => (&mut self.short_buffers, SHORT_READ),
+        };
+        let carried = std::mem::take(&mut connection.unparsed);
+        let filled = buffers.read(carried, limit, |space| {
+            socket::receive(&connection.socket, space)
+        });
+        match filled {
+            Filled::Chunk { chunk, full } => {
+                connection.unparsed = chunk;
+                // A read that leaves space has emptied the socket, but for the end, which the
+                // system has announced already and will not announce again.
+                connection.readable = full || connection.peer_ended;
+                self.advance(slot);
+            }
+            Filled::Failed(carried, Errno::AGAIN) => {
+                connection.unparsed = carried;
+                connection.readable = false;
+                if connection.deadline.is_none() {
+                    self.restart_deadline(slot);
+                }
+            }
+            Filled::End | Filled::Failed(..) => self.receiving_ended(slot),
+            Filled::NoBuffer(carried) => {
+                connection.unparsed = carried;
+                match self.release_buffers() {
+                    true => self.read(slot),
+                    false => self.starve(slot),
+                }
+            }
+        }
+    }
+
+    /// Buffers that are kept for requests whose application takes its time: a copy does.
+    /// Once a turn at most; returns whether it was done now.
+    fn release_buffers(&mut self) -> bool {
+        if self.buffers_released {
+            return false;
+        }
+        self.buffers_released = true;
+        for (_, connection) in &mut self.connections {
+            connection.release_buffers();
+        }
+        true
+    }
+
+    /// The upload waits for the writer threads, through no fault of its client.
+    fn starve(&mut self, slot: usize) {
+        let Some(connection) = self.connections.get_mut(slot) else {
+            return;
+        };
+        connection.starved = true;
+        self.starved.push_back(slot);
+        self.restart_deadline(slot);
+    }
+
+    /// The upload that has waited longest for the writer threads may go on. Returns whether
+    /// there was one.
+    fn feed_one(&mut self) -> bool {
+        while let Some(slot) = self.starved.pop_front() {
+            let connection = self.connections.get_mut(slot);
+            if let Some(connection) = connection.filter(|found| found.starved) {
+                connection.starved = false;
+                mark_ready(&mut self.ready, slot, connection);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Parses on, and does what comes of it.
+    pub(super) fn advance(&mut self, slot: usize) {
+        let Some(connection) = self.connections.get_mut(slot) else {
+            return;
+        };
+        match connection.advance(&mut self.store) {
+            Progress::Event(event) => {
+                self.data_queued += event.data_length();
+                self.events.push_back(event);
+                self.restart_deadline(slot);
+            }
+            Progress::NeedsInput => self.await_input(slot),
+            Progress::Waiting if connection.is_receiving() => self.restart_deadline(slot),
+            Progress::Waiting => {}
+            Progress::Close => self.close(slot),
+            Progress::Refuse(status) => self.refuse(slot, status),
+        }
+    }
+
+    pub(super) fn await_input(&mut self, slot: usize) {
+        let Some(connection) = self.connections.get_mut(slot) else {
+            return;
+        };
+        if connection.readable {
+            mark_ready(&mut self.ready, slot, connection);
+        }
+        if connection.take_continue() {
+            connection.output.interim(b"HTTP/1.1 100 Continue\r\n\r\n");
+            self.send(slot);
+        }
+        self.restart_deadline(slot);
+    }
+
+    /// The client has ended its side within a request.
+    fn receiving_ended(&mut self, slot: usize) {
+        let Some(connection) = self.connections.get_mut(slot) else {
+            return;
+        };
+        connection.peer_ended = true;
+        match connection.phase {
+            Phase::Multipart(_) => self.fail(slot, RequestError::Disconnected),
+            _ => self.close(slot),
+        }
+    }
+
+    pub(super) fn fail(&mut self, slot: usize, error: RequestError) {
+        if let Some(connection) = self.connections.get_mut(slot) {
+            connection.gate_closed = true;
+            let event = connection.fail(error);
+            self.events.push_back(event);
+            self.restart_deadline(slot);
+        }
+    }
+
+    /// The application has seen the failure.
+    pub(super) fn end_failed(&mut self, slot: usize, status: Option<u16>) {
+        let Some(connection) = self.connections.get_mut(slot) else {
+            return;
+        };
+        match status {
+            Some(status) if connection.options.error_responses => self.refuse(slot, status),
+            // What the application has written to a descriptor of its own is to arrive. A failed
+            // request is over for everybody, so that sending may be shut down for all.
+            _ if connection.bypassed && !connection.peer_ended => {
+                connection.release();
+                self.linger(slot);
+            }
+            _ => self.close(slot),
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Sending: what is due, what a refused client is told, and how a reply ends.
+
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+
+use super::{Engine, mark_dirty, mark_ready};
+use crate::connection::Phase;
+use crate::event::Event;
+use crate::reply::{self, Sent};
+use crate::socket;
+use crate::store::chunk::{BUFFER_SIZE, Chunk, Filled};
+
+/// How long input is thrown away after a reply.
+const LINGER: Duration = Duration::from_secs(10);
+
+/// Sending, and ending replies.
+impl Engine {
+    pub(super) fn refuse(&mut self, slot: usize, status: u16) {
+        let Some(connection) = self.connections.get_mut(slot) else {
+            return;
+        };
+        connection.release();
+        connection.phase = Phase::Replying { linger: true };
+        connection.output.discard();
+        *connection.output.bytes_mut() = reply::refusal(status);
+        connection.output.send_all();
+        self.send(slot);
+    }
+
+    pub(super) fn send(&mut self, slot: usize) {
+        let Some(connection) = self.connections.get_mut(slot) else {
+            return;
+        };
+        let was_blocked = connection.blocked;
+        let sent = connection.output.send(&connection.socket);
+        connection.blocked = matches!(sent, Sent::Blocked { .. });
+        let moved = match sent {
+            Sent::Failed => return self.lose(slot),
+            Sent::Blocked { progress } => progress || !was_blocked,
+            Sent::Enough => true,
+            Sent::Interrupted => {
+                mark_dirty(&mut self.dirty, slot, connection);
+                true
+            }
+        };
+        // Where a request is being received, or input thrown away, that alone counts.
+        if moved && connection.is_replying() {
+            self.restart_deadline(slot);
+        }
+        self.drained(slot);
+    }
+
+    /// If nothing is left to be sent, tells so, and ends a complete reply.
+    fn drained(&mut self, slot: usize) {
+        let Some(connection) = self.connections.get_mut(slot) else {
+            return;
+        };
+        if !connection.output.is_empty() {
+            return;
+        }
+        if connection.report_drained() {
+            let request = connection.request;
+            self.events.push_back(Event::Drained { request });
+        }
+        match connection.phase {
+            Phase::Replying { linger: true } => self.linger(slot),
+            Phase::Replying { linger: false } => self.close(slot),
+            _ => {}
+        }
+    }
+
+    pub(super) fn linger(&mut self, slot: usize) {
+        let Some(connection) = self.connections.get_mut(slot) else {
+            return;
+        };
+        socket::shut_down_sending(&connection.socket);
+        connection.phase = Phase::Lingering {
+            until: Instant::now() + LINGER,
+        };
+        connection.readable = true;
+        mark_ready(&mut self.ready, slot, connection);
+        self.restart_deadline(slot);
+    }
+
+    pub(super) fn discard_input(&mut self, slot: usize, until: Instant) {
+        let Some(connection) = self.connections.get_mut(slot) else {
+            return;
+        };
+        let filled = self
+            .short_buffers
+            .read(Chunk::default(), BUFFER_SIZE, |space| {
+                socket::receive(&connection.socket, space)
+            });
+        match filled {
+            Filled::Chunk { full, .. } => {
+                connection.readable = full || connection.peer_ended;
+                if connection.readable && self.now < until {
+                    mark_ready(&mut self.ready, slot, connection);
+                }
+                self.restart_deadline(slot);
+            }
+            Filled::Failed(_, Errno::AGAIN) => connection.readable = false,
+            _ => self.close(slot),
+        }
+    }
+
+    /// Nothing can be sent to the client any more.
+    pub(super) fn lose(&mut self, slot: usize) {
+        let Some(connection) = self.connections.get_mut(slot) else {
+            return;
+        };
+        connection.gone = true;
+        connection.peer_ended = true;
+        connection.blocked = false;
+        connection.output.discard();
+        if connection.is_replying() {
+            self.restart_deadline(slot);
+        }
+        self.report_disconnect(slot);
+        match self.connections.get(slot).map(|found| &found.phase) {
+            Some(Phase::Replying { .. }) => self.close(slot),
+            _ => self.drained(slot),
+        }
+    }
+
+    pub(super) fn report_disconnect(&mut self, slot: usize) {
+        let Some(connection) = self.connections.get_mut(slot) else {
+            return;
+        };
+        if connection.take_disconnect() {
+            let request = connection.request;
+            self.events.push_back(Event::Disconnected { request });
+        }
+    }
+}
