@@ -25,6 +25,14 @@ const QUESTION: &str = r#"
         $Config{useshrplib} // '', $Config{perllibs} // '';
 "#;
 
+/// The map of them is in `shim/shim.h`.
+const SOURCES: [&str; 4] = [
+    "shim/guard.c",
+    "shim/operations.c",
+    "shim/values.c",
+    "shim/trampolines.c",
+];
+
 fn main() {
     println!("cargo:rerun-if-env-changed=PERL");
     println!("cargo:rerun-if-changed=shim");
@@ -89,7 +97,7 @@ fn compile_shim(configuration: &Configuration) {
     build
         .no_default_flags(true)
         .warnings(false)
-        .file("shim/perl_shim.c")
+        .files(SOURCES)
         .include("shim");
     build.compiler(compiler.next().unwrap_or("cc"));
     for flag in compiler.chain(configuration.flags.iter().map(String::as_str)) {

@@ -1,6 +1,6 @@
-//! The raw Perl API: one C shim over perl.h, and its declarations.
+//! The raw Perl API: a C shim over perl.h, and its declarations.
 //!
-//! Everything here mirrors `shim/perl_shim.c` one to one, in its order. It is for the crate `perl-xs`, which makes a
+//! Everything here mirrors the functions of `shim/*.c` one to one; `shim/shim.h` has their map. It is for the crate `perl-xs`, which makes a
 //! safe API of it; an extension uses that one. Of the functions, those called *plain* must only get values they say they
 //! are for; the two *guarded* ones, [`perl_shim_operate`] and [`perl_shim_call`], may run Perl code and never unwind.
 //!
