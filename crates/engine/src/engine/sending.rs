@@ -25,6 +25,8 @@ impl Engine {
         connection.output.discard();
         *connection.output.bytes_mut() = reply::refusal(status);
         connection.output.send_all();
+        // The client may have taken nothing before; its time begins anew.
+        connection.blocked = false;
         self.send(slot);
     }
 

@@ -202,6 +202,27 @@ fn a_client_that_takes_nothing_is_given_up_after_the_reply_too() {
 }
 
 #[test]
+fn a_refused_client_that_takes_nothing_is_given_up() {
+    let mut server = Server::new(ListenerOptions {
+        error_responses: true,
+        write_timeout: TINY,
+        ..ListenerOptions::default()
+    });
+    let _client = server.client(&multipart(&[field_part("a", &"x".repeat(60_000))]));
+    let Event::Multipart { request, .. } = server.next() else {
+        panic!("the head is complete");
+    };
+    server.engine.write(request, &noise(20_000_000, 2));
+    while server.engine.wait_time() == Some(Duration::ZERO) {
+        server.engine.flush();
+    }
+    server.engine.acknowledge(request);
+    assert!(matches!(server.next(), Event::Failed { .. }));
+    server.engine.acknowledge(request);
+    server.until_no_connection();
+}
+
+#[test]
 fn a_timeout_beyond_all_time_is_none() {
     let mut server = Server::new(ListenerOptions {
         timeout: Some(Duration::MAX),
