@@ -347,6 +347,8 @@ static void open_handle(pTHX_ struct perl_shim_work *work)
         sv_bless(reference, gv_stashsv(work->other, GV_ADD));
     work->flag = 0;
     work->number = 0;
+    /* Nor may a warning become an exception then. The statement is the guard's own copy. */
+    ((COP *)PL_curcop)->cop_warnings = pWARN_NONE;
     if (!do_openn(glob, work->bytes, (I32)work->length, FALSE, 0, 0, NULL, &name, 1)) {
         work->number = errno ? errno : EBADF;
         return;

@@ -132,6 +132,17 @@ subtest 'a descriptor is closed once when there is no class for its handle' => s
     is descriptors(), $before, 'nothing is left open';
 };
 
+subtest 'a handle in the place of a closed STDOUT does not warn, or die of that' => sub {
+    open my $saved, '>&', \*STDOUT or die "dup: $!";
+    my @warnings;
+    local $SIG{__WARN__} = sub { push @warnings, @_; die @_ };
+    close STDOUT;
+    my $handle = eval { Example::Probe::open_duplicate( $saved, '<' ) };
+    open STDOUT, '>&', $saved or die "dup: $!";
+    is_deeply \@warnings, [], 'no warnings';
+    ok $handle, 'opened';
+};
+
 subtest 'a number that is handed over means nothing afterwards' => sub {
     my $number = POSIX::dup( fileno STDIN );
     open my $handle, '<', $0 or die "open: $!";
