@@ -148,10 +148,9 @@ fn new(arguments: &Arguments<'_>) -> Result<Returned> {
         .required(1, "options")?
         .as_hash()
         .ok_or_else(|| Error::croak("HTTP::Server::EV::Buffer->new takes a hash reference"))?;
-    let descriptor = own_descriptor(&options)?;
-    let number = descriptor.as_raw_fd();
-
     let server = Server::start(perl)?;
+    let descriptor = own_descriptor(&server, &options)?;
+    let number = descriptor.as_raw_fd();
     let id = server
         .with_engine(|engine| engine.adopt(descriptor))
         .map_err(|_| Error::croak("Cant create filehandle from fd!"))?;
@@ -167,9 +166,9 @@ fn new(arguments: &Arguments<'_>) -> Result<Returned> {
     Ok(buffer.into())
 }
 
-/// A handle that is given keeps its descriptor, and the Buffer gets a duplicate;
-/// a bare number becomes the Buffer's own.
-fn own_descriptor(options: &Hash) -> Result<OwnedFd> {
+/// A handle that is given keeps its descriptor, as a request does, and the Buffer
+/// gets a duplicate; any other bare number becomes the Buffer's own.
+fn own_descriptor(server: &Server, options: &Hash) -> Result<OwnedFd> {
     let bad = |_| Error::croak("Cant create filehandle from fd!");
     if let Some(number) = options.get("fh")?.and_then(|fh| fh.descriptor()) {
         return handle::duplicate(number).map_err(bad);
@@ -178,7 +177,11 @@ fn own_descriptor(options: &Hash) -> Result<OwnedFd> {
         Some(number) if number.looks_like_number()? => number.integer()?,
         _ => -1,
     };
-    handle::take_descriptor(i32::try_from(number).unwrap_or(-1)).map_err(bad)
+    let number = i32::try_from(number).unwrap_or(-1);
+    if server.with_engine(|engine| engine.owns(number)) {
+        return handle::duplicate(number).map_err(bad);
+    }
+    handle::take_descriptor(number).map_err(bad)
 }
 
 /// Has the end of the peer reported to the Buffer's `onerror`.

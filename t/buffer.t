@@ -306,6 +306,23 @@ subtest 'new: what is no descriptor is refused, and closes nothing' => sub {
     $server->stop;
 };
 
+subtest 'new: the descriptor of a request stays the request\'s' => sub {
+    my $server = start(
+        sub {
+            my ($cgi) = @_;
+            my $buffer = HTTP::Server::EV::Buffer->new( { fd => $cgi->fd } );
+            undef $buffer;
+            open my $file, '<', '/dev/null' or die "open: $!";
+            report( taken => fileno($file) == $cgi->fd ? 1 : 0 );
+            $cgi->header;
+            $cgi->print('page');
+        }
+    );
+    is $server->request( GET => q{/} )->{body}, 'page', 'it is answered';
+    is $server->await('taken'),                 0,      'nobody else has got the number';
+    $server->stop;
+};
+
 subtest 'new: a subclass makes objects of its own' => sub {
     my $server = start(
         sub {

@@ -524,12 +524,12 @@ C<< $listener->{port} >> tells which.
 
 =item C<'[::1]:8080'>
 
-An IPv6 address and a port.
+An IPv6 address and a port. C<'[::]:8080'> is every IPv6 address, and no IPv4 one.
 
 =item C<'unix:/run/upload.sock'>
 
 A path for a socket in the file system. A socket that nobody listens on any more is
-replaced.
+replaced. It is removed when the process ends that made it.
 
 =item an L<IO::Socket> that is listening
 

@@ -1,7 +1,7 @@
 //! Commands: what the application does with a request.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -157,6 +157,20 @@ impl Engine {
     /// The number of the socket, which stays the engine's.
     pub fn descriptor(&self, request: RequestId) -> Option<RawFd> {
         Some(self.find(request)?.socket.as_raw_fd())
+    }
+
+    /// Whether the descriptor of this number is the engine's: that of its poll, of a listener, or
+    /// of a connection. Nobody else may close it.
+    pub fn owns(&self, descriptor: RawFd) -> bool {
+        let listeners = self.listeners.iter().map(|(_, found)| found.socket.as_fd());
+        let connections = self
+            .connections
+            .iter()
+            .map(|(_, found)| found.socket.as_fd());
+        self.poll.as_raw_fd() == descriptor
+            || listeners
+                .chain(connections)
+                .any(|owned| owned.as_raw_fd() == descriptor)
     }
 
     /// Another descriptor of the socket, closed on exec, for the application to use as it

@@ -18,13 +18,17 @@ use crate::event::{RequestId, WorkId};
 /// Bytes handed to threads and not yet written, for all uploads together.
 const MAXIMUM_IN_FLIGHT: u64 = 16 * 1024 * 1024;
 
+/// Of a file of more bytes than these the rest is written by threads, as no disk takes data for
+/// ever without a pause: the system lets a writer wait that has filled its share of memory.
+const BEGINNING: u64 = 1024 * 1024;
+
 /// How the data of files is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Writer {
     /// By the loop. Cheapest, but a disk that is busy holds up every connection.
     Inline,
-    /// By threads while writing is slow, and by the loop while it is fast. Large files are
-    /// removed by a thread.
+    /// By threads, but for what begins a file: that the loop writes while the disk is fast, so
+    /// that a small file costs no hand-off. Large files are removed by a thread.
     #[default]
     Threads,
     /// By threads always. For a disk that is known to stall, such as one across a network.
@@ -131,7 +135,7 @@ impl Store {
     ) -> io::Result<Written> {
         let threaded = match file.writer {
             Writer::Inline => false,
-            Writer::Threads => self.policy.is_threaded(),
+            Writer::Threads => offset >= BEGINNING || self.policy.is_threaded(),
             Writer::ThreadsOnly => true,
         };
         if threaded && chunk.is_wasteful() {
@@ -242,7 +246,7 @@ impl Store {
     }
 }
 
-/// Chooses between the loop and the threads by how long writes take.
+/// Chooses between the loop and the threads for the beginnings of files, by how long writes take.
 ///
 /// A single slow write sends the work to the threads. It comes back after a run of fast ones,
 /// and the run must be the longer the sooner the last return went wrong.

@@ -160,7 +160,7 @@ With C<IO::AIO> the work is done by a thread, and 1 is returned at once; but wit
 callback, where the listener has C<threading> and Coro is loaded, the current Coro thread
 is parked until then, and what is returned is the outcome.
 
-Call it when the file is complete: in C<on_file_received> or later.
+Call it when the file is complete: in C<on_file_received> or later. Before, it fails.
 
 Dies with C<save takes the path of the file to be made>.
 
