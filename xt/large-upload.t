@@ -9,8 +9,7 @@ use warnings;
 
 use Digest::SHA ();
 use FindBin;
-use List::Util qw(max);
-use POSIX      ();
+use POSIX ();
 use Test::More;
 use Time::HiRes qw(time);
 
@@ -21,6 +20,10 @@ my $SIZE        = $ENV{LARGE_UPLOAD_BYTES} || 4 * 2**30;
 my $PIECE       = 2**20;
 my $MOST_MEMORY = 40 * 1024;
 my $LONGEST     = 0.050;
+
+# One request in a thousand may take longer, since the machine itself makes some wait: an
+# idle server in another process, asked in turn, shows how long.
+my $EXCEPTIONS = 1 / 1000;
 
 $TestServer::DEADLINE = 900;
 
@@ -33,10 +36,9 @@ for my $backend ( backends() ) {
                 $server->on_command( sub { ( pop @kept )->print('done') } );
                 $server->listen(
                     sub {
-                        my ($cgi) = @_;
+                        my ($cgi)  = @_;
+                        my ($file) = @{ $cgi->file('file') } or return page($cgi);
                         $cgi->header;
-                        my ($file) = @{ $cgi->file('file') }
-                          or return $cgi->print('page');
                         push @kept, $cgi;
                         report( received => $file->path, $file->size );
                     },
@@ -46,9 +48,10 @@ for my $backend ( backends() ) {
             backend => $backend
         );
 
+        my $idle   = TestServer->start( sub { $_[0]->listen( \&page ) } );
         my $sender = sender($server);
         $server->await('begun');
-        my ( $worst, $requests, $received ) = serve_others($server);
+        my ( $took, $idle_took, $received ) = serve_others( $server, $idle );
         my ( $path, $size ) = @{$received}[ 1, 2 ];
         my $sent = readline $sender;
         chomp $sent;
@@ -57,12 +60,16 @@ for my $backend ( backends() ) {
         is( Digest::SHA->new(256)->addfile($path)->hexdigest, $sent, 'the SHA-256' );
         my $memory = peak_memory($server);
         cmp_ok $memory, '<', $MOST_MEMORY, "peak memory: $memory KiB";
-        cmp_ok $worst, '<', $LONGEST, sprintf 'the slowest of %d other requests: %.1f ms',
-          $requests, 1000 * $worst;
+        my $slowest = $took->[ @{$took} * $EXCEPTIONS ];
+        cmp_ok $slowest, '<', $LONGEST, sprintf 'other requests: %.1f ms',
+          1000 * $slowest;
+        diag sprintf '%s: the slowest of %d other requests took %.1f ms, of the idle'
+          . ' server %.1f ms', $backend, scalar @{$took},
+          map { 1000 * $_->[0] } $took, $idle_took;
         $server->tell('answer');
         is scalar readline $sender, "done\n", 'the client is answered';
         ok $server->await_files(0), 'no file is left';
-        $server->stop;
+        $_->stop for $server, $idle;
     };
 }
 
@@ -98,20 +105,38 @@ sub sender {
     POSIX::_exit(0);
 }
 
-# Requests one after the other until the upload is there: the longest time that one took
-# in seconds, their number, and the report of the upload.
+sub page {
+    my ($cgi) = @_;
+    $cgi->header;
+    $cgi->print('page');
+    return;
+}
+
+# Requests to both servers in turn until the upload is there: how long they took in
+# seconds, the longest first, of the one and of the other; and the report of the upload.
 sub serve_others {
-    my ($server) = @_;
-    my @took;
+    my @servers = @_;
+    my @took    = map { [] } @servers;
     while (1) {
-        my $begun = time;
-        my $page  = $server->request( GET => '/' )->{body};
-        push @took, time - $begun;
-        $page eq 'page'                    or die 'A request is not answered';
-        my $report = report_there($server) or next;
-        return ( max(@took), scalar @took, $report );
+        push @{ $took[$_] }, time_of_request( $servers[$_] ) for 0 .. $#servers;
+        my $report = report_there( $servers[0] ) or next;
+        return (
+            (
+                map {
+                    [ sort { $b <=> $a } @{$_} ]
+                } @took
+            ),
+            $report
+        );
     }
     return;
+}
+
+sub time_of_request {
+    my ($server) = @_;
+    my $begun = time;
+    $server->request( GET => '/' )->{body} eq 'page' or die 'A request is not answered';
+    return time - $begun;
 }
 
 # The next report if there is one.
