@@ -26,7 +26,8 @@ subtest 'whatever is done with values when the interpreter is gone is refused' =
       qw(code interpreter functions separator);
     for my $level ( 0, 2 ) {
         local $ENV{PERL_DESTRUCT_LEVEL} = $level;
-        my @printed = split /\n/, qx{$^X -Mblib=t/example/blib -MExample -e '$program' 2>&1};
+        my @printed = split /\n/,
+          qx{$^X -Mblib=t/example/blib -MExample -e '$program' 2>&1};
         is_deeply \@printed, \@expected, "destruct level $level";
         is $?, 0, 'status';
     }
@@ -34,14 +35,15 @@ subtest 'whatever is done with values when the interpreter is gone is refused' =
 
 subtest 'so it is when a coroutine was left in the middle of Rust' => sub {
     plan skip_all => 'needs Coro' if !eval { require Coro };
-    plan skip_all => 'Coro trips over an assertion of perl when it destroys any callback of C'
+    plan skip_all =>
+      'Coro trips over an assertion of perl when it destroys any callback of C'
       if grep { $_ eq 'DEBUGGING' } Config::non_bincompat_options();
     my $program =
-        'use Coro; async { Example::apply( sub { Coro::schedule } ) }; cede; print "left\n";'
+'use Coro; async { Example::apply( sub { Coro::schedule } ) }; cede; print "left\n";'
       . 'Example::Probe::use_when_gone("text", {}, [], sub { }); Example::Probe::keep_for_good({})';
     my $printed = qx{$^X -Mblib=t/example/blib -MExample -e '$program' 2>&1};
     like $printed,   qr/^left\nscalar refused\n/, 'used at the end';
-    unlike $printed, qr/NOT/,                       'and refused';
+    unlike $printed, qr/NOT/,                     'and refused';
     is $?, 0, 'status';
 };
 

@@ -126,7 +126,8 @@ subtest 'a descriptor is closed once when there is no class for its handle' => s
     no strict 'refs';
     %{'Locked::'} = ();
     Internals::SvREADONLY( %{'Locked::'}, 1 );
-    is eval { Example::Probe::open_duplicate( *STDIN, '<', 'Locked::Class' ); 1 }, undef, 'refused';
+    is eval { Example::Probe::open_duplicate( *STDIN, '<', 'Locked::Class' ); 1 }, undef,
+      'refused';
     like $@, qr/disallowed key/, 'message';
     Internals::SvREADONLY( %{'Locked::'}, 0 );
     is descriptors(), $before, 'nothing is left open';
@@ -147,8 +148,8 @@ subtest 'a number that is handed over means nothing afterwards' => sub {
     my $number = POSIX::dup( fileno STDIN );
     open my $handle, '<', $0 or die "open: $!";
     Example::Probe::open_onto( $handle, '<', $number );
-    isnt fileno $handle, $number, 'the handle has another';
-    is POSIX::close($number), undef, 'it is closed';
+    isnt fileno $handle,      $number, 'the handle has another';
+    is POSIX::close($number), undef,   'it is closed';
     ok defined fileno $handle && -e $handle, 'and the handle is open';
 };
 
