@@ -123,13 +123,12 @@ subtest 'a handle of the program gets the descriptor' => sub {
 
 subtest 'a descriptor is closed once when there is no class for its handle' => sub {
     my $before = descriptors();
-    no strict 'refs';
-    %{'Locked::'} = ();
-    Internals::SvREADONLY( %{'Locked::'}, 1 );
+    %Locked:: = ();
+    Internals::SvREADONLY( %Locked::, 1 );
     is eval { Example::Probe::open_duplicate( *STDIN, '<', 'Locked::Class' ); 1 }, undef,
       'refused';
     like $@, qr/disallowed key/, 'message';
-    Internals::SvREADONLY( %{'Locked::'}, 0 );
+    Internals::SvREADONLY( %Locked::, 0 );
     is descriptors(), $before, 'nothing is left open';
 };
 
