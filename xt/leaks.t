@@ -30,6 +30,10 @@ my $UPLOAD = upload_bytes(
     { name => 'file',  content => 'y',           file_name => 'b.txt' },
 );
 
+# Makes the writer threads start, which otherwise may happen when the disk is first slow.
+my $LARGE_UPLOAD =
+  upload_bytes( { name => 'file', content => 'x' x 3_000_000, file_name => 'large' } );
+
 # What a client does, and how often.
 my %CLIENTS = (
     'requests'       => [ $REQUESTS, sub { exchange( $_[0], $REQUEST ) } ],
@@ -46,6 +50,7 @@ for my $backend ( backends() ) {
         my ( $count, $exchange ) = @{ $CLIENTS{$kind} };
         subtest "$count $kind, with $backend" => sub {
             my $server = TestServer->start( \&serve, backend => $backend );
+            exchange( $server, $LARGE_UPLOAD ) for 1 .. 10;
             $exchange->($server) for 1 .. $count / 10;
             $server->await_files(0);
             my ( $memory, $descriptors ) = ( memory($server), $server->descriptors );
