@@ -16,6 +16,17 @@ sub path { return $_[0]{path} }
 
 sub size { return $_[0]{size} }
 
+# Has the files be handled by this backend from now on, and written in the way of
+# that name. Both are the process's.
+sub _use_backend {
+    my ( $backend, $writer ) = @_;
+    HTTP::Server::EV::_set_writer($writer);
+    no warnings 'redefine';
+    no strict 'refs';    ## no critic (ProhibitNoStrict)
+    *{$_} = $backend->can($_) for qw(close fh save);
+    return;
+}
+
 # What a backend does when the core is through with a save: the first one that
 # succeeds moved the file, later ones copied it from there.
 sub _finish_save {

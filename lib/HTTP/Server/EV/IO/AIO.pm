@@ -58,11 +58,7 @@ sub _can_park {
 }
 
 sub _use_me {
-    no warnings qw(once redefine);
-    *HTTP::Server::EV::MultipartFile::close = \&close;
-    *HTTP::Server::EV::MultipartFile::fh    = \&fh;
-    *HTTP::Server::EV::MultipartFile::save  = \&save;
-    HTTP::Server::EV::_set_writer('threads');
+    HTTP::Server::EV::MultipartFile::_use_backend( __PACKAGE__, 'threads' );
     return;
 }
 

@@ -37,11 +37,7 @@ sub save {
 }
 
 sub _use_me {
-    no warnings qw(once redefine);
-    *HTTP::Server::EV::MultipartFile::close = \&close;
-    *HTTP::Server::EV::MultipartFile::fh    = \&fh;
-    *HTTP::Server::EV::MultipartFile::save  = \&save;
-    HTTP::Server::EV::_set_writer('inline');
+    HTTP::Server::EV::MultipartFile::_use_backend( __PACKAGE__, 'inline' );
     return;
 }
 
