@@ -159,10 +159,11 @@ sub await_files {
     return eventually( sub { $self->files_left == $count } );
 }
 
-# Waits until the server has as many descriptors; returns whether it came so.
+# Waits until the server has no more descriptors than these, which may have been counted
+# while a connection was still ending; returns whether it came so.
 sub await_descriptors {
     my ( $self, $count ) = @_;
-    return eventually( sub { $self->descriptors == $count } );
+    return eventually( sub { $self->descriptors <= $count } );
 }
 
 # The next report as [name, values...], or nothing when the server has ended or is
