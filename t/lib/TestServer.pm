@@ -90,6 +90,21 @@ sub start_script {
     return $self;
 }
 
+# TestServer->looking($look, %options_of_listen)
+#
+# Reports, for `seen`, what $look makes of each request object.
+sub looking {
+    my ( $class, $look, %option ) = @_;
+    return $class->start(
+        sub {
+            my ($server) = @_;
+            $server->listen(
+                sub { my ($cgi) = @_; report( seen => $look->($cgi) ); $cgi->header },
+                \%option );
+        }
+    );
+}
+
 # In the child's $setup: makes the server with its directory of temporary files and
 # listens on the socket of this test. Returns the listener.
 sub listen {
@@ -250,6 +265,16 @@ sub upload {
 
 # The names of the disk backends, to run a test with each.
 sub backends { return qw(AIO Blocking) }
+
+# What `looking` has made of this request: the arguments of `request_bytes`, or bytes.
+sub seen {
+    my ( $self, @request ) = @_;
+    my $client = $self->connect;
+    $client->send( @request > 1 ? request_bytes(@request) : @request );
+    my $status = $client->response->{status} // 'nothing';
+    croak "The answer is $status" if $status ne '200';
+    return scalar $self->await('seen');
+}
 
 # Calls until it is true, with a pause that is only there to leave the processor to
 # others; returns whether that came in time. For states that tell nobody.
