@@ -1,5 +1,6 @@
 #!/usr/bin/env perl
-# stop, start and drop in each callback of an upload, with both backends.
+# Uploads that are stopped for a while: what the clients, the clock and the disk do
+# meanwhile; and stop, start and drop at other times than callback-actions.t has.
 
 use strict;
 use warnings;
@@ -42,45 +43,6 @@ for my $backend ( backends() ) {
             is_deeply [ $server->reports_until('main') ], [ [ main => 'POST' ] ],
               'it goes on';
             is $client->response->{body}, $DIGEST, 'all of the file has come';
-            ok $server->await_files(0), 'no file is left';
-            $server->stop;
-        };
-
-        subtest "stop and start at once in $hook, with $backend" => sub {
-            my $server = start(
-                $backend,
-                $hook => sub {
-                    my ($cgi) = @_;
-                    $cgi->stop;
-                    $cgi->stop;
-                    $cgi->start;
-                }
-            );
-            is $server->upload(@PARTS)->{body}, $DIGEST, 'the upload is complete';
-            $server->stop;
-        };
-
-        subtest "drop in $hook, with $backend" => sub {
-            my $server = start( $backend,
-                $hook => sub { report( dropped => scalar( my @list = $_[0]->drop ) ) } );
-            is $server->upload(@PARTS)->{status}, undef, 'the connection is closed';
-            is_deeply [ $server->reports_until('on_error') ],
-              [ [ dropped => 0 ], ['on_error'] ], 'on_error is called, and nothing else';
-            is $server->request( GET => '/' )->{body}, 'page', 'others are served';
-            is_deeply [ $server->reports_until('main') ], [ [ main => 'GET' ] ],
-              'nothing of the upload comes after that';
-            ok $server->await_files(0), 'no file is left';
-            $server->stop;
-        };
-
-        subtest "stop in $hook, drop later, with $backend" => sub {
-            my $server = start( $backend, $hook => \&stop_once );
-            my $client = $server->connect;
-            $client->send( upload_bytes(@PARTS) );
-            $server->await('stopped');
-            $server->tell('drop');
-            ok $client->is_closed, 'the connection is closed';
-            $server->await('on_error');
             ok $server->await_files(0), 'no file is left';
             $server->stop;
         };

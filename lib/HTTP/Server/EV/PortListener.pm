@@ -7,18 +7,21 @@ use warnings;
 
 our $VERSION = '1.000';
 
+# How many loops ran, one within the other, when the main callback was called; not known
+# of threads, which outlive the loop they were made in.
+our $loop_depth;
+
 sub CLONE_SKIP { return 1 }
 
 # Called by the core with a complete request. The label is what
 # `HTTP::Server::EV::CGI::next` jumps to, out of any depth of the callback.
 sub _run_callback {
-    my ( $callback, $cgi ) = @_;
-    my $left_by_next = 1;
-  NEXT_REQ: {
-        eval { $callback->($cgi); 1 } or warn "ERROR IN CALLBACK: $@";
-        $left_by_next = 0;
-    }
-    $cgi->close if $left_by_next;
+    my ( $callback, $cgi, $in_thread ) = @_;
+    local $loop_depth = EV::depth if !$in_thread;
+    eval { $callback->($cgi); 1 } or _warn_of($@);
+    return;
+  NEXT_REQ:
+    $cgi->close;
     return;
 }
 
@@ -26,7 +29,15 @@ sub _run_callback {
 sub _run_callback_in_thread {
     my ( $callback, $cgi ) = @_;
     require Coro;
-    Coro::async( \&_run_callback, $callback, $cgi );
+    Coro::async( \&_run_callback, $callback, $cgi, 1 );
+    return;
+}
+
+# The exception's own string, and a handler of `$SIG{__WARN__}`, may die in their turn.
+sub _warn_of {
+    my ($exception) = @_;
+    my $text = eval { "$exception" } // q{};
+    eval { warn "ERROR IN CALLBACK: $text" };
     return;
 }
 
