@@ -26,8 +26,9 @@ const QUESTION: &str = r#"
 "#;
 
 /// The map of them is in `shim/shim.h`.
-const SOURCES: [&str; 4] = [
+const SOURCES: [&str; 5] = [
     "shim/guard.c",
+    "shim/lazy.c",
     "shim/operations.c",
     "shim/values.c",
     "shim/trampolines.c",

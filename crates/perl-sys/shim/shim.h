@@ -6,7 +6,8 @@
  *               at hand is not of that kind;
  *   guarded     (guard.c, operations.c) everything else: perl_shim_operate and perl_shim_call. They
  *               return a status, and longjmp never leaves them;
- *   trampolines (trampolines.c) the ways from Perl into Rust: XSUBs, boot, free magic, exit hooks.
+ *   trampolines (trampolines.c, lazy.c) the ways from Perl into Rust: XSUBs, boot, free magic, get magic, exit
+ *               hooks.
  *               They croak or exit when Rust has returned and all of its values are dropped.
  *
  * "Owned" means that the caller has to release the reference. */
@@ -135,6 +136,13 @@ struct perl_shim_attachment {
     void (*finish)(void *perl, struct perl_shim_attachment *self);
 };
 
+/* Stands behind every element that is made when it is first asked for; Rust's structure begins with it. Each of the
+ * two functions takes it over. */
+struct perl_shim_lazy {
+    void (*make)(void *perl, struct perl_shim_lazy *self, struct perl_shim_outcome *outcome);
+    void (*finish)(void *perl, struct perl_shim_lazy *self);
+};
+
 /* ---- What may stand where Perl has a scalar ---- */
 
 #define NOT_A_SCALAR "A hash, array or sub where a scalar is wanted: take a reference to it"
@@ -180,5 +188,12 @@ int perl_shim_guarded(pTHX_ struct perl_shim_call *call);
 
 /* trampolines.c: stands behind every sub made in Rust. */
 XS(perl_shim_xsub);
+
+/* trampolines.c: goes on in Perl with what Rust returned: an exception, an exit that was held back, or
+ * nothing of the kind. */
+void perl_shim_croak_or_leave(pTHX_ int status, SV *error);
+
+/* lazy.c: whether this is the magic of a hash with lazy elements. */
+bool perl_shim_tells_of_keys(const MAGIC *magic);
 
 #endif

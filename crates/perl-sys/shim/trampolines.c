@@ -4,7 +4,7 @@
 
 /* ---- Subs and boot ---- */
 
-static void croak_or_leave(pTHX_ int status, SV *error)
+void perl_shim_croak_or_leave(pTHX_ int status, SV *error)
 {
     if (status == STATUS_DIED)
         sv_2mortal(error);
@@ -28,7 +28,7 @@ XS(perl_shim_xsub)
     function->entry(SHIM_PERL, function, (SV *)cv, &ST(0), (size_t)items, context, &outcome);
     sv_2mortal(outcome.value);
     sv_2mortal(outcome.list);
-    croak_or_leave(aTHX_ outcome.status, outcome.error);
+    perl_shim_croak_or_leave(aTHX_ outcome.status, outcome.error);
 
     SPAGAIN;
     SP = PL_stack_base + ax - 1;
@@ -53,7 +53,7 @@ void perl_shim_boot(void *perl, const char *module, perl_shim_boot_function boot
     void *error = NULL;
     const int status = boot(SHIM_PERL, module, &error);
 
-    croak_or_leave(aTHX_ status, (SV *)error);
+    perl_shim_croak_or_leave(aTHX_ status, (SV *)error);
 }
 
 /* ---- Rust data on values ---- */

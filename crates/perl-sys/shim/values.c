@@ -209,15 +209,34 @@ static bool is_plain(SV *container)
 {
     const MAGIC *magic;
 
-    if (SvREADONLY(container) || SvGMAGICAL(container) || SvSMAGICAL(container))
+    if (SvREADONLY(container))
         return FALSE;
-    if (!SvRMAGICAL(container))
+    if (!SvMAGICAL(container))
         return TRUE;
     for (magic = SvMAGIC(container); magic; magic = magic->mg_moremagic) {
-        if (magic->mg_type != PERL_MAGIC_ext && magic->mg_type != PERL_MAGIC_backref)
+        if (magic->mg_type != PERL_MAGIC_ext && magic->mg_type != PERL_MAGIC_backref
+            && !perl_shim_tells_of_keys(magic))
             return FALSE;
     }
     return TRUE;
+}
+
+/* What the functions of hv.h do, past what hangs on the hash. */
+static void *at_key(pTHX_ SV *hash, const char *key, int32_t length, int action, SV *value)
+{
+    const U32 magical = SvMAGICAL(hash);
+    void *result;
+
+    SvMAGICAL_off(hash);
+    result = hv_common((HV *)hash, NULL, key, (STRLEN)(length < 0 ? -length : length),
+                       length < 0 ? HVhek_UTF8 : 0, action, value, 0);
+    SvFLAGS(hash) |= magical;
+    return result;
+}
+
+static SV **slot_of(pTHX_ SV *hash, const char *key, int32_t length)
+{
+    return (SV **)at_key(aTHX_ hash, key, length, HV_FETCH_JUST_SV, NULL);
 }
 
 /* The functions of this section say 0, and do nothing, when the container is not plain, or what is to be
@@ -231,7 +250,7 @@ int perl_shim_hash_fetch(void *perl, SV *hash, const char *key, int32_t length, 
 
     if (!is_plain(hash))
         return 0;
-    slot = hv_fetch((HV *)hash, key, length, 0);
+    slot = slot_of(aTHX_ hash, key, length);
     *value = slot ? *slot : NULL;
     return 1;
 }
@@ -242,30 +261,27 @@ int perl_shim_hash_store(void *perl, SV *hash, const char *key, int32_t length, 
                          SV **replaced)
 {
     dSHIM;
+#ifdef HV_FETCH_EMPTY_HE
+    HE *entry;
+#else
     SV **slot;
+#endif
 
     if (!is_plain(hash) || !is_scalar(value))
         return 0;
-    *replaced = NULL;
 #ifdef HV_FETCH_EMPTY_HE
     /* One look at the hash for both: the entry, with NULL in it if it is new. */
-    if (!SvMAGICAL(hash)) {
-        HE *const entry = (HE *)hv_common((HV *)hash, NULL, key, (STRLEN)(length < 0 ? -length : length),
-                                          length < 0 ? HVhek_UTF8 : 0,
-                                          HV_FETCH_LVALUE | HV_FETCH_EMPTY_HE, NULL, 0);
-
-        *replaced = HeVAL(entry);
-        HeVAL(entry) = value;
-        return 1;
-    }
-#endif
-    slot = hv_fetch((HV *)hash, key, length, 0);
-    if (slot) {
-        *replaced = *slot;
+    entry = (HE *)at_key(aTHX_ hash, key, length, HV_FETCH_LVALUE | HV_FETCH_EMPTY_HE, NULL);
+    *replaced = HeVAL(entry);
+    HeVAL(entry) = value;
+#else
+    slot = slot_of(aTHX_ hash, key, length);
+    *replaced = slot ? *slot : NULL;
+    if (slot)
         *slot = value;
-        return 1;
-    }
-    (void)hv_store((HV *)hash, key, length, value, 0);
+    else
+        (void)at_key(aTHX_ hash, key, length, HV_FETCH_ISSTORE | HV_FETCH_JUST_SV, value);
+#endif
     return 1;
 }
 
@@ -277,10 +293,10 @@ int perl_shim_hash_delete(void *perl, SV *hash, const char *key, int32_t length,
 
     if (!is_plain(hash))
         return 0;
-    slot = hv_fetch((HV *)hash, key, length, 0);
+    slot = slot_of(aTHX_ hash, key, length);
     *value = slot ? SvREFCNT_inc(*slot) : NULL;
     if (slot)
-        (void)hv_delete((HV *)hash, key, length, G_DISCARD);
+        (void)at_key(aTHX_ hash, key, length, HV_DELETE | G_DISCARD, NULL);
     return 1;
 }
 
@@ -289,7 +305,7 @@ int perl_shim_hash_exists(void *perl, SV *hash, const char *key, int32_t length,
     dSHIM;
     if (!is_plain(hash))
         return 0;
-    *exists = hv_exists((HV *)hash, key, length) ? 1 : 0;
+    *exists = at_key(aTHX_ hash, key, length, HV_FETCH_ISEXISTS, NULL) ? 1 : 0;
     return 1;
 }
 

@@ -222,6 +222,17 @@ pub struct Attachment {
     pub finish: unsafe extern "C" fn(perl: *mut PerlInterpreter, this: *mut Attachment),
 }
 
+/// Begins every structure that stands behind an element which is made when it is first asked for.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Lazy {
+    /// Called when the element is asked for; takes the structure over.
+    pub make:
+        unsafe extern "C" fn(perl: *mut PerlInterpreter, this: *mut Lazy, outcome: *mut Outcome),
+    /// Called when the element is replaced or freed unmade; takes the structure over.
+    pub finish: unsafe extern "C" fn(perl: *mut PerlInterpreter, this: *mut Lazy),
+}
+
 #[allow(missing_docs)]
 unsafe extern "C" {
     pub fn perl_shim_leave(perl: *mut PerlInterpreter);
@@ -326,6 +337,12 @@ unsafe extern "C" {
         attachment: *mut Attachment,
     ) -> c_int;
     pub fn perl_shim_attachment(perl: *mut PerlInterpreter, sv: *mut SV) -> *mut Attachment;
+    pub fn perl_shim_new_lazy(
+        perl: *mut PerlInterpreter,
+        hash: *mut SV,
+        lazy: *mut Lazy,
+    ) -> *mut SV;
+    pub fn perl_shim_unmade(perl: *mut PerlInterpreter, sv: *mut SV) -> *mut Lazy;
     pub fn perl_shim_await_end(perl: *mut PerlInterpreter, hook: *mut Attachment) -> c_int;
 
     pub fn perl_shim_output_field_separator(perl: *mut PerlInterpreter) -> *mut SV;

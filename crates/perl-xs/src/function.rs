@@ -268,7 +268,7 @@ unsafe fn enter_function(
     unsafe { *outcome = guard_entry(perl, call, failure) }
 }
 
-fn failure(perl: Perl, error: Error) -> sys::Outcome {
+pub(crate) fn failure(perl: Perl, error: Error) -> sys::Outcome {
     let exception = error.into_raw(perl);
     sys::Outcome {
         status: if exception.is_null() {

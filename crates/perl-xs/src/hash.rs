@@ -7,7 +7,7 @@ use std::rc::Rc;
 use perl_sys::{self as sys, Operation, Work};
 
 use crate::scalar::is_perl_utf8;
-use crate::{Array, Error, Perl, Result, Scalar};
+use crate::{Array, Error, Lazy, Perl, Result, Scalar, lazy};
 
 /// A Perl hash.
 ///
@@ -59,6 +59,41 @@ impl Hash {
     /// Stores a value, sharing it.
     pub fn insert(&self, key: impl AsRef<[u8]>, value: Scalar) -> Result<()> {
         self.store(key.as_ref(), false, value)
+    }
+
+    /// Stores an element that is made of `data` when it is first asked for: for what costs more than it is often asked for.
+    /// To Perl code, and to C code that it is handed to, it is like any other element, before and after.
+    ///
+    /// Replacing or removing the element drops `data` unused. One weakened unread (Scalar::Util: `weaken`) is undefined, as one
+    /// whose only reference it was. A new thread finds it undefined. The hash must not be tied.
+    ///
+    /// ```no_run
+    /// # use std::rc::Rc;
+    /// # use perl_xs::{Hash, Lazy, Perl, Result, Scalar};
+    /// struct Environment;
+    ///
+    /// impl Lazy for Environment {
+    ///     fn make(&self, perl: Perl) -> Result<Scalar> {
+    ///         let all = Hash::new(perl);
+    ///         for (name, value) in std::env::vars() {
+    ///             all.insert_text_key(&name, Scalar::from_text(perl, &value))?;
+    ///         }
+    ///         Ok(all.reference())
+    ///     }
+    /// }
+    ///
+    /// # fn example(object: Hash) -> Result<()> {
+    /// object.insert_lazy("environment", Rc::new(Environment))
+    /// # }
+    /// ```
+    pub fn insert_lazy<T: Lazy>(&self, key: impl AsRef<[u8]>, data: Rc<T>) -> Result<()> {
+        self.store(key.as_ref(), false, lazy::new(&self.value, data)?)
+    }
+
+    /// What the element will be made of, if it is lazy and of that type, and nobody has asked for it yet. To get it is not to
+    /// ask for it, reading what [`get`](Self::get) gives is.
+    pub fn unmade<T: Lazy>(&self, key: impl AsRef<[u8]>) -> Result<Option<Rc<T>>> {
+        Ok(self.get(key)?.and_then(|value| lazy::unmade(&value)))
     }
 
     /// Stores a value under a Unicode key.

@@ -34,6 +34,10 @@
 //! **A [`Scalar`] is the variable, not its value.** An argument is the caller's own variable: keep a copy if you keep
 //! it for later ([`Scalar::copy`]).
 //!
+//! **A lazy element** ([`Hash::insert_lazy`]) is like any other for Perl code, and for C code that gets it by its key. C code
+//! that walks the hash and does not read values as perlapi tells it (`SvGETMAGIC`), such as Storable, sees a reference to an
+//! empty hash. A class whose objects have lazy elements helps Storable by a `STORABLE_freeze`.
+//!
 //! **Bytes or text.** [`Scalar::bytes`] gives the internal bytes, whatever the UTF-8 flag says; [`Scalar::text`] gives
 //! characters, as Perl sees them.
 //!
@@ -59,6 +63,7 @@ mod function;
 pub mod handle;
 mod hash;
 mod interpreter;
+mod lazy;
 mod perl;
 mod scalar;
 
@@ -68,6 +73,7 @@ pub use code::{Closure, Code};
 pub use error::{Error, Result};
 pub use function::{Arguments, Context, Function, Returned};
 pub use hash::{Hash, Key};
+pub use lazy::Lazy;
 pub use perl::{Package, Perl};
 pub use scalar::Scalar;
 

@@ -6,7 +6,7 @@ use std::thread::{self, ThreadId};
 
 use perl_xs::handle::{self, Mode};
 use perl_xs::{
-    Arguments, Array, Code, Context, Error, Function, Hash, Perl, Result, Returned, Scalar,
+    Arguments, Array, Code, Context, Error, Function, Hash, Lazy, Perl, Result, Returned, Scalar,
 };
 
 pub fn define_all(perl: Perl) -> Result<()> {
@@ -202,6 +202,17 @@ const FUNCTIONS: &[(&str, Function)] = &[
     ("swallow_then", swallow_then),
     ("with_guard", with_guard),
     ("attach_guard", attach_guard),
+    ("insert_lazy", insert_lazy),
+    ("is_unmade", |a| {
+        truth(a, hash(a)?.unmade::<LazyProbe>(string(a, 1)?)?.is_some())
+    }),
+    ("read_element", |a| {
+        Ok(hash(a)?
+            .get(string(a, 1)?)?
+            .map(|value| value.copy())
+            .transpose()?
+            .into())
+    }),
     ("attach_thread", |a| {
         let referent = first(a)?.referent();
         let referent = referent.ok_or_else(|| Error::croak("Not a reference"))?;
@@ -245,6 +256,18 @@ struct Guard(Code);
 impl Drop for Guard {
     fn drop(&mut self) {
         let _ = self.0.call(&[]);
+    }
+}
+
+/// Makes what its sub returns.
+struct LazyProbe {
+    make: Code,
+    _guard: Guard,
+}
+
+impl Lazy for LazyProbe {
+    fn make(&self, _perl: Perl) -> Result<Scalar> {
+        self.make.call_scalar(&[])
     }
 }
 
@@ -540,6 +563,23 @@ fn attach_guard(arguments: &Arguments<'_>) -> Result<Returned> {
         .as_code()
         .ok_or_else(|| Error::croak("Not a CODE reference"))?;
     referent.attach(Rc::new(Guard(code)))?;
+    Ok(().into())
+}
+
+/// `insert_lazy(\%hash, $key, $make, $drop)`: what `$make` returns when the element is read; `$drop` is called when that is no
+/// longer wanted.
+fn insert_lazy(arguments: &Arguments<'_>) -> Result<Returned> {
+    let code = |index, name| {
+        arguments
+            .required(index, name)?
+            .as_code()
+            .ok_or_else(|| Error::croak("Not a CODE reference"))
+    };
+    let data = LazyProbe {
+        make: code(2, "make")?,
+        _guard: Guard(code(3, "drop")?),
+    };
+    hash(arguments)?.insert_lazy(string(arguments, 1)?, Rc::new(data))?;
     Ok(().into())
 }
 
