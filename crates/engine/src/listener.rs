@@ -75,6 +75,8 @@ pub(crate) struct Listener {
     pub(crate) connections: u64,
     pause: Duration,
     paused_until: Option<Instant>,
+    /// Clients wait because no descriptor is left for them, which the application knows.
+    short_of_descriptors: bool,
 }
 
 impl Listener {
@@ -88,6 +90,7 @@ impl Listener {
             connections: 0,
             pause: FIRST_PAUSE,
             paused_until: None,
+            short_of_descriptors: false,
         }
     }
 
@@ -96,13 +99,23 @@ impl Listener {
         maximum > 0 && self.connections >= maximum
     }
 
-    /// No descriptor was left. Returns whether this is news.
-    pub(crate) fn pause(&mut self, now: Instant) -> bool {
-        let news = self.pause == FIRST_PAUSE;
+    /// Accepts nobody for some time, and longer the next time in a row.
+    pub(crate) fn pause(&mut self, now: Instant) {
         self.ready = false;
         self.paused_until = Some(now + self.pause);
         self.pause = (2 * self.pause).min(LONGEST_PAUSE);
-        news
+    }
+
+    /// No descriptor is left for a client that waits. Returns whether this is news.
+    pub(crate) fn is_short_of_descriptors(&mut self, now: Instant) -> bool {
+        self.pause(now);
+        !std::mem::replace(&mut self.short_of_descriptors, true)
+    }
+
+    /// Everybody has been accepted.
+    pub(crate) fn nobody_waits(&mut self) {
+        self.ready = false;
+        self.short_of_descriptors = false;
     }
 
     pub(crate) fn paused_until(&self) -> Option<Instant> {
@@ -122,6 +135,7 @@ impl Listener {
         self.ready = self.started;
         self.pause = FIRST_PAUSE;
         self.paused_until = None;
+        self.short_of_descriptors = false;
     }
 
     pub(crate) fn has_accepted(&mut self) {
@@ -133,14 +147,46 @@ impl Listener {
 mod tests {
     use super::*;
 
+    fn listener() -> Listener {
+        let socket = ListenSocket::bind(&"127.0.0.1:0".parse().unwrap()).unwrap();
+        Listener::new(socket, ListenerOptions::default(), 0)
+    }
+
     #[test]
     fn a_pause_is_not_inherited() {
-        let socket = ListenSocket::bind(&"127.0.0.1:0".parse().unwrap()).unwrap();
-        let mut listener = Listener::new(socket, ListenerOptions::default(), 0);
-        assert!(listener.pause(Instant::now()));
-        assert!(!listener.pause(Instant::now()));
+        let mut listener = listener();
+        assert!(listener.is_short_of_descriptors(Instant::now()));
         listener.after_fork();
         assert_eq!((listener.paused_until(), listener.ready), (None, true));
-        assert!(listener.pause(Instant::now()));
+        assert!(listener.is_short_of_descriptors(Instant::now()));
+    }
+
+    #[test]
+    fn a_shortage_is_news_once_until_everybody_is_accepted() {
+        let now = Instant::now();
+        let mut listener = listener();
+        assert!(listener.is_short_of_descriptors(now));
+        assert!(!listener.is_short_of_descriptors(now));
+        listener.has_accepted();
+        assert!(!listener.is_short_of_descriptors(now));
+        listener.nobody_waits();
+        assert!(listener.is_short_of_descriptors(now));
+    }
+
+    #[test]
+    fn pauses_grow_to_a_second_until_a_client_is_accepted() {
+        let now = Instant::now();
+        let mut listener = listener();
+        let mut pause = || {
+            listener.pause(now);
+            let until = listener.paused_until().unwrap();
+            listener.resume();
+            (until - now).as_millis()
+        };
+        let pauses: Vec<_> = (0..6).map(|_| pause()).collect();
+        assert_eq!(pauses, [100, 200, 400, 800, 1000, 1000]);
+        listener.has_accepted();
+        listener.pause(now);
+        assert_eq!(listener.paused_until(), Some(now + FIRST_PAUSE));
     }
 }

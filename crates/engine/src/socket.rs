@@ -8,6 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process;
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
 use rustix::net::{
@@ -136,6 +137,13 @@ pub(crate) fn accept(listener: &ListenSocket) -> rustix::io::Result<(OwnedFd, So
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let (descriptor, peer) = rustix::net::acceptfrom_with(&listener.descriptor, flags)?;
     Ok((descriptor, peer.map_or(SocketAddress::Unix, from_any)))
+}
+
+/// Whether the socket has something to be read, or a client to be accepted.
+pub(crate) fn has_input(socket: impl AsFd) -> bool {
+    let mut polled = [PollFd::new(&socket, PollFlags::IN)];
+    // If that cannot be told, trying tells.
+    rustix::event::poll(&mut polled, Some(&Timespec::default())).is_ok_and(|count| count > 0)
 }
 
 pub(crate) fn local_address(socket: impl AsFd) -> io::Result<SocketAddress> {

@@ -46,18 +46,28 @@ impl Engine {
                 listener.has_accepted();
                 self.accepted(id, socket, peer);
             }
-            Err(Errno::AGAIN) => listener.ready = false,
-            Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
-                if listener.pause(self.now) {
+            Err(error) => self.accepted_none(id, Reason::of(error)),
+        }
+    }
+
+    fn accepted_none(&mut self, id: ListenerId, reason: Reason) {
+        let Some(listener) = find_listener(&mut self.listeners, id) else {
+            return;
+        };
+        match reason {
+            Reason::NobodyWaits => listener.nobody_waits(),
+            Reason::ClientHasGone => {}
+            // The system wants a descriptor before it looks whether somebody waits.
+            Reason::NoDescriptor if !socket::has_input(&listener.socket) => {
+                listener.nobody_waits();
+            }
+            Reason::NoDescriptor => {
+                if listener.is_short_of_descriptors(self.now) {
                     self.events
                         .push_back(Event::OutOfDescriptors { listener: id });
                 }
             }
-            Err(error) if is_client_fault(error) => {}
-            // The socket itself is unfit, and may stay so.
-            Err(_) => {
-                listener.pause(self.now);
-            }
+            Reason::UnfitSocket => listener.pause(self.now),
         }
     }
 
@@ -150,12 +160,25 @@ impl Engine {
     }
 }
 
-/// The client has given up, or its network, before it was accepted: the next one may do better
-/// (accept(2), "Error handling").
-fn is_client_fault(error: Errno) -> bool {
-    matches!(
-        error,
-        Errno::CONNABORTED
+/// Why accept(2) has brought no connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reason {
+    NobodyWaits,
+    /// The client has given up, or its network, before it was accepted: the next one may do
+    /// better (accept(2), "Error handling").
+    ClientHasGone,
+    /// The process or the system has none left, or no memory for one.
+    NoDescriptor,
+    /// And it may stay so.
+    UnfitSocket,
+}
+
+impl Reason {
+    fn of(error: Errno) -> Reason {
+        match error {
+            Errno::AGAIN => Reason::NobodyWaits,
+            Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM => Reason::NoDescriptor,
+            Errno::CONNABORTED
             | Errno::INTR
             | Errno::PROTO
             | Errno::NETDOWN
@@ -164,6 +187,32 @@ fn is_client_fault(error: Errno) -> bool {
             | Errno::HOSTUNREACH
             | Errno::NOPROTOOPT
             | Errno::OPNOTSUPP
-            | Errno::PERM
-    )
+            | Errno::PERM => Reason::ClientHasGone,
+            _ => Reason::UnfitSocket,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_error_of_accept_tells_what_to_do() {
+        let expected = [
+            (Errno::AGAIN, Reason::NobodyWaits),
+            (Errno::CONNABORTED, Reason::ClientHasGone),
+            (Errno::INTR, Reason::ClientHasGone),
+            (Errno::HOSTUNREACH, Reason::ClientHasGone),
+            (Errno::PERM, Reason::ClientHasGone),
+            (Errno::MFILE, Reason::NoDescriptor),
+            (Errno::NFILE, Reason::NoDescriptor),
+            (Errno::NOMEM, Reason::NoDescriptor),
+            (Errno::INVAL, Reason::UnfitSocket),
+            (Errno::NOTSOCK, Reason::UnfitSocket),
+        ];
+        for (error, reason) in expected {
+            assert_eq!(Reason::of(error), reason, "{error}");
+        }
+    }
 }
