@@ -4,12 +4,12 @@ use std::io;
 use std::os::fd::AsFd;
 use std::rc::Rc;
 
-use engine::{ListenAddress, ListenSocket, ListenerId};
+use engine::{ListenAddress, ListenSocket, ListenerId, ListenerOptions};
 use perl_xs::handle::{self, Mode};
 use perl_xs::{Arguments, Error, Hash, Package, Perl, Result, Returned, Scalar};
 
 use crate::options::{FormOptions, Options};
-use crate::server::Server;
+use crate::server::{Server, reason};
 use crate::value::truth;
 
 const PACKAGE: &str = "HTTP::Server::EV::PortListener";
@@ -17,12 +17,19 @@ const PACKAGE: &str = "HTTP::Server::EV::PortListener";
 /// The keys that `listen` sets for itself.
 const OWN_KEYS: [&[u8]; 4] = [b"cb", b"port", b"socket", b"stopped"];
 
-/// What a PortListener holds of the engine. The engine's listener outlives it:
-/// `%HTTP::Server::EV::listeners` keeps each for as long as the process runs.
+/// What a PortListener holds of the engine. The server keeps each for as long as
+/// the process runs.
 pub struct Listening {
     id: ListenerId,
     pub forms: FormOptions,
+    /// The first argument of `listen`. A reference is the listener's name by its
+    /// place in memory, which therefore must not be taken by another one.
+    _what: Scalar,
 }
+
+/// Marks the handle under the key `socket` as made by `listen`, which makes no
+/// option of it when the hash is used or copied for another address.
+struct OwnHandle;
 
 pub fn define(package: Package) -> Result<()> {
     package.define("start", start)?;
@@ -58,21 +65,37 @@ pub fn listen(arguments: &Arguments<'_>) -> Result<Returned> {
     listener.insert("cb", callback.copy()?)?;
     listener.insert("stopped", Scalar::from_integer(perl, 0))?;
 
-    // The children that are forked here share the socket, and none has watched
-    // it yet.
-    if let Some(fork_hook) = listener.get("fork_hook")?.and_then(|hook| hook.as_code()) {
-        fork_hook.call(&[])?;
-    }
-
-    let server = Server::start(perl)?;
-    let id = server
-        .with_engine(|engine| engine.listen(socket, options))
-        .map_err(|error| cannot_listen(&what, &error))?;
-    listener.attach(Rc::new(Listening { id, forms }));
+    let (server, id) = watch(&listener, &what, socket, options).inspect_err(|_| {
+        // Otherwise the handle in it would keep the address in use.
+        let _ = forget_own_handle(&listener);
+    })?;
+    listener.attach(Rc::new(Listening {
+        id,
+        forms,
+        _what: what.copy()?,
+    }));
     listener.bless(PACKAGE)?;
     server.add_listener(id, listener.clone());
     listeners.insert(&key, listener.reference())?;
     Ok(listener.reference().into())
+}
+
+/// Calls `fork_hook`, and has the engine accept. The children that are forked
+/// there share the socket, and none has watched it yet.
+fn watch(
+    listener: &Hash,
+    what: &Scalar,
+    socket: ListenSocket,
+    options: ListenerOptions,
+) -> Result<(Rc<Server>, ListenerId)> {
+    if let Some(fork_hook) = listener.get("fork_hook")?.and_then(|hook| hook.as_code()) {
+        fork_hook.call(&[])?;
+    }
+    let server = Server::start(listener.perl())?;
+    let id = server
+        .with_engine(|engine| engine.listen(socket, options))
+        .map_err(|error| cannot_listen(what, &error))?;
+    Ok((server, id))
 }
 
 /// The hash that becomes the PortListener: the application's own, or a copy where
@@ -104,12 +127,32 @@ fn describe(perl: Perl, listener: &Hash, what: &Scalar, socket: &ListenSocket) -
         None => what.copy()?,
     };
     listener.insert("port", port)?;
-    if truth(listener.get("socket")?)?.is_none() {
+    if brought_socket(listener)?.is_none() {
         let descriptor = socket.as_fd().try_clone_to_owned()?;
         let handle = handle::open(perl, descriptor, Mode::ReadWrite, Some("IO::Handle"))?;
+        if let Some(glob) = handle.referent() {
+            glob.attach(Rc::new(OwnHandle))?;
+        }
         listener.insert("socket", handle)?;
     }
     Ok(())
+}
+
+fn forget_own_handle(listener: &Hash) -> Result<()> {
+    if brought_socket(listener)?.is_none() {
+        drop(listener.remove("socket")?);
+    }
+    Ok(())
+}
+
+/// The option `socket`.
+fn brought_socket(listener: &Hash) -> Result<Option<Scalar>> {
+    let socket = truth(listener.get("socket")?)?;
+    Ok(socket.filter(|socket| {
+        socket
+            .referent()
+            .is_none_or(|glob| glob.attached::<OwnHandle>().is_none())
+    }))
 }
 
 /// `$listener->start`: connections are accepted again.
@@ -147,7 +190,7 @@ fn this(arguments: &Arguments<'_>) -> Result<(Rc<Server>, Hash, ListenerId)> {
 /// Binds the address, or takes over the socket the application brought: as the
 /// first argument, as `{ fd => N }` there, or as the option `socket`.
 fn socket(what: &Scalar, listener: &Hash) -> Result<ListenSocket> {
-    let brought = truth(listener.get("socket")?)?;
+    let brought = brought_socket(listener)?;
     let descriptor = match (&brought, what.as_hash()) {
         (Some(socket), _) => Some(socket.descriptor().ok_or_else(|| {
             Error::croak("HTTP::Server::EV: socket takes a listening socket handle")
@@ -182,6 +225,15 @@ fn bind(what: &Scalar) -> Result<ListenSocket> {
 }
 
 fn cannot_listen(what: &Scalar, error: &io::Error) -> Error {
-    let what = what.text().unwrap_or_default();
-    Error::croak(format!("HTTP::Server::EV cannot listen on {what}: {error}"))
+    let what = match what.as_hash().filter(|_| !what.is_object()) {
+        Some(options) => match numbered_descriptor(&options) {
+            Ok(number) => format!("descriptor {number}"),
+            Err(error) => return error,
+        },
+        None => what.text().unwrap_or_default(),
+    };
+    let reason = reason(error);
+    Error::croak(format!(
+        "HTTP::Server::EV cannot listen on {what}: {reason}"
+    ))
 }

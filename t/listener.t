@@ -1,186 +1,415 @@
 #!/usr/bin/env perl
-# listen: forms of address, what is wrong with its arguments; and the listener it returns:
-# stop, start, timeouts, limits.
+# `listen` and the listener it returns: its arguments, the order of what it does, the hash
+# that becomes the object, `start` and `stop`.
 
 use strict;
 use warnings;
 
 use FindBin;
 use IO::Socket::INET;
-use IO::Socket::UNIX;
-use Socket qw(SOMAXCONN sockaddr_in);
 use Test::More;
 
 use lib "$FindBin::Bin/lib";
-use TestServer qw(multipart report request_bytes reserve_port upload_bytes);
+use TestServer qw(backends report request_bytes reserve_port upload_bytes);
 
-subtest 'A port number listens on every IPv4 address' => sub {
-    my ( $port, $reservation ) = reserve_port();
-    my $server = start_on($port);
-    is page( IO::Socket::INET->new( PeerAddr => "127.0.0.$_", PeerPort => $port ) ),
-      'page', "127.0.0.$_"
-      for 1, 2;
-    $server->stop;
-};
+my $ANY = '127.0.0.1:0';
 
-subtest 'host:port listens on that address only' => sub {
-    my ( $port, $reservation ) = reserve_port();
-    my $server = start_on("127.0.0.1:$port");
-    is page( IO::Socket::INET->new( PeerAddr => '127.0.0.1', PeerPort => $port ) ),
-      'page',
-      '127.0.0.1';
-    ok !IO::Socket::INET->new( PeerAddr => '127.0.0.2', PeerPort => $port ),
-      'not 127.0.0.2';
-    $server->stop;
-
-    my ( $other_port, $other_reservation ) = reserve_port();
-    $server = start_on("localhost:$other_port");
-    is page( IO::Socket::INET->new( PeerAddr => 'localhost', PeerPort => $other_port ) ),
-      'page',
-      'a host name';
-    $server->stop;
-};
-
-subtest '[::1]:port is IPv6' => sub {
-    eval { require IO::Socket::IP; 1 }
-      or plan skip_all => 'IO::Socket::IP is not installed';
-    my $reserved = IO::Socket::IP->new(
-        LocalHost => '::1',
-        LocalPort => 0,
-        Type      => 1,
-        ReuseAddr => 1
-    ) or plan skip_all => "No IPv6 here: $@";
-    my $port   = $reserved->sockport;
-    my $server = start_on("[::1]:$port");
-    is page( IO::Socket::IP->new( PeerHost => '::1', PeerPort => $port ) ), 'page', '::1';
-    is $server->await('client'), '::1', 'REMOTE_ADDR';
-    $server->stop;
-};
-
-subtest 'unix:/path is a socket in the file system' => sub {
+subtest 'listen returns the hash of options, blessed and completed' => sub {
     my $server = TestServer->start(
         sub {
             my ($server) = @_;
-            my $path = $server->directory . '/socket';
-
-            # One that nobody listens on any more.
-            IO::Socket::UNIX->new( Local => $path, Listen => 1 )->close;
-            $server->new_server->listen( "unix:$path", \&answer );
-            report('listening');
+            my $options  = { timeout => 5, mine => 'my own' };
+            my $listener = $server->listen( \&answer, $options );
+            report(
+                hash => $listener == $options ? 1 : 0,
+                ref $listener,
+                @{$listener}{qw(stopped timeout mine)},
+                $listener->{cb} == \&answer ? 1 : 0
+            );
+            my ($key) = keys %HTTP::Server::EV::listeners;
+            report(
+                stored => $key eq "$server->{socket}" ? 1 : 0,
+                $HTTP::Server::EV::listeners{$key} == $listener ? 1 : 0
+            );
+            report( bare => keys %{ HTTP::Server::EV->listen( $ANY, \&answer ) } );
         }
     );
-    $server->await('listening');
-    my $path = $server->directory . '/socket';
-    is page( IO::Socket::UNIX->new( Peer => $path ) ), 'page',
-      'it replaces an abandoned one';
-    is $server->await('client'), 'unix:', 'REMOTE_ADDR';
+    is_deeply [ $server->await('hash') ],
+      [ 1, 'HTTP::Server::EV::PortListener', 0, 5, 'my own', 1 ], 'its keys';
+    is_deeply [ $server->await('stored') ], [ 1, 1 ],
+      'it is kept under the first argument as a string';
+    is_deeply [ sort $server->await('bare') ], [qw(cb port socket stopped)],
+      'the keys of one without options';
     $server->stop;
 };
 
-my %brought = (
-    'a socket as the address'   => sub { return ( $_[0] ) },
-    'a descriptor: { fd => N }' => sub { return ( { fd => fileno $_[0] } ) },
-    'the option socket'         => sub { return ( 'any name', { socket => $_[0] } ) },
+subtest 'listen is a method of the class, of a subclass, and of the server' => sub {
+    my $server = TestServer->start(
+        sub {
+            my ($server) = @_;
+            @Subclass::ISA = ('HTTP::Server::EV');
+            my @listeners = (
+                HTTP::Server::EV->listen( '127.0.0.1:0', \&answer ),
+                Subclass->listen( '127.0.0.2:0', \&answer ),
+                $server->new_server->listen( '127.0.0.3:0', \&answer ),
+            );
+            report( packages => map { ref } @listeners );
+            report( ports    => map { $_->{port} } @listeners );
+        }
+    );
+    is_deeply [ $server->await('packages') ], [ ('HTTP::Server::EV::PortListener') x 3 ],
+      'what it returns is always of the same class';
+    my @ports = $server->await('ports');
+    is page( $ports[ $_ - 1 ], "127.0.0.$_" ), 'page', "127.0.0.$_" for 1 .. 3;
+    $server->stop;
+};
+
+# [ arguments, made from the socket of the test; what is said ]
+my $CODE  = sub { };
+my @WRONG = (
+    [ sub { $_[0] }, qr/\ANo callback!/ ],
+    [ sub { return ( $_[0], undef ) }, qr/\ANo callback!/ ],
+    [ sub { return ( $_[0], q{} ) },   qr/\ANo callback!/ ],
+    [
+        sub { return ( $_[0], 'main' ) },
+        qr/\Alisten takes a code reference as its callback/
+    ],
+    [ sub { return ( $_[0], [] ) }, qr/\Alisten takes a code reference as its callback/ ],
+    [
+        sub { return ( $_[0], $CODE, 1 ) },
+        qr/\Alisten takes a hash reference of options/
+    ],
+    [
+        sub { return ( $_[0], $CODE, [] ) },
+        qr/\Alisten takes a hash reference of options/
+    ],
+    [ sub { return ( undef, $CODE ) }, qr/\APort undefined!/ ],
 );
-for my $form ( sort keys %brought ) {
-    subtest "Bound already: $form" => sub {
+subtest 'What is wrong with the arguments is said at the line of the caller' => sub {
+    my $server = TestServer->start(
+        sub {
+            my ($server) = @_;
+            my $http = $server->new_server;
+            for (@WRONG) {
+                my @arguments = $_->[0]->( $server->{socket} );
+                report( error => eval { $http->listen(@arguments) } ? 'none' : $@ );
+            }
+            report( listeners => keys %HTTP::Server::EV::listeners );
+        }
+    );
+    like $server->await('error'), qr/$_->[1] at \Q$0\E line \d+[.]\n\z/, $_->[1]
+      for @WRONG;
+    is_deeply [ $server->await('listeners') ], [], 'and there is no listener';
+    $server->ended;
+};
+
+subtest 'The same first argument twice' => sub {
+    my $server = TestServer->start(
+        sub {
+            my ($server) = @_;
+            my $http = $server->new_server;
+            $http->listen( $_->[0], @{$_}[ 1 .. $#{$_} ] )
+              for [ $server->{socket}, \&answer ],
+              [ 'name', \&answer, { socket => socket_to_listen() } ];
+            for my $again ( $server->{socket}, 'name' ) {
+                report(
+                    error => eval { $http->listen( $again, \&answer ) }
+                    ? 'none'
+                    : $@
+                );
+            }
+        }
+    );
+    is $server->await('error'), "You can`t bind two listeners on one port!\n", $_
+      for 'a socket', 'a name';
+    is $server->request( GET => q{/} )->{body}, 'page', 'the first one serves';
+    $server->stop;
+};
+
+# What is there when fork_hook is called, and that a missing callback is noticed after
+# binding and before fork_hook.
+subtest 'listen binds, looks for the callback, and calls fork_hook' => sub {
+    my $server = TestServer->start(
+        sub {
+            my ($server) = @_;
+            my $http     = $server->new_server;
+            my $used     = $server->{socket}->sockport;
+            my %options  = ( fork_hook => sub { report('fork_hook') } );
+            report( in_use => eval { $http->listen("127.0.0.1:$used") } ? 'none' : $@ );
+            report(
+                bound => eval { $http->listen( $ANY, undef, \%options ) }
+                ? 'none'
+                : $@
+            );
+            $options{fork_hook} = sub {
+                my $port   = $options{port};
+                my $client = IO::Socket::INET->new("127.0.0.1:$port");
+                report(
+                    fork_hook => scalar @_,
+                    $client ? 1 : 0, scalar keys %HTTP::Server::EV::listeners
+                );
+                $client->send("GET / HTTP/1.0\r\n\r\n");
+                $server->{client} = $client;
+            };
+            $http->listen( $ANY, sub { report('main callback'); answer(@_) }, \%options );
+            report('listening');
+        }
+    );
+    like $server->await('in_use'), qr/: Address already in use at /,
+      'an address in use is noticed first';
+    is_deeply [ map { $_->[0] } $server->reports_until('bound') ], ['bound'],
+      'without a callback there is no fork_hook';
+    is_deeply [ $server->await('fork_hook') ], [ 0, 1, 0 ],
+      'fork_hook has no arguments, clients can connect, the listener is not there yet';
+    is_deeply [ map { $_->[0] } $server->reports_until('main callback') ],
+      [ 'listening', 'main callback' ], 'and then it serves';
+    $server->stop;
+};
+
+subtest 'An exception in fork_hook leaves listen, which can be called again' => sub {
+    my $server = TestServer->start(
+        sub {
+            my ($server) = @_;
+            my $http     = $server->new_server;
+            my $fails    = 1;
+            my ( $port, $reservation ) = reserve_port();
+            my %options = ( fork_hook => sub { die "not now\n" if $fails-- } );
+            my @call    = ( "127.0.0.1:$port", \&answer, \%options );
+            report( error     => eval { $http->listen(@call) } ? 'none' : $@ );
+            report( listeners => keys %HTTP::Server::EV::listeners );
+            report( port      => $http->listen(@call)->{port} );
+        }
+    );
+    is $server->await('error'), "not now\n", 'the exception';
+    is_deeply [ $server->await('listeners') ], [], 'there is no listener';
+    is page( $server->await('port') ), 'page', 'the second time it listens';
+    $server->stop;
+};
+
+subtest 'Two listeners, each with its callbacks and options' => sub {
+    my $server = TestServer->start(
+        sub {
+            my ($server) = @_;
+            my $first = $server->listen( sub { answer_with( $_[0], 'first' ) },
+                { on_multipart => sub { report('on_multipart of the first') } } );
+            my $second = HTTP::Server::EV->listen(
+                $ANY,
+                sub { answer_with( $_[0], 'second' ) },
+                {
+                    on_multipart  => sub { report('on_multipart of the second') },
+                    max_file_size => 10
+                }
+            );
+            report( port => $second->{port} );
+        }
+    );
+    my $port   = $server->await('port');
+    my @file   = ( { name => 'f', file_name => 'f', content => 'x' x 11 } );
+    my %served = (
+        first  => $server->upload(@file)->{body},
+        second => reply( $port, upload_bytes(@file) )->{body}
+    );
+    is_deeply \%served, { first => 'first', second => undef },
+      'a file that is too large for one of them';
+    $server->await("on_multipart of the $_") for qw(first second);
+    is page($port), 'second', 'a page of the second';
+    $server->stop;
+};
+
+# What becomes a listener may be used for others: as it is, or copied.
+my %HASHES = (
+    'the same hash'        => sub { $_[0] },
+    'a copy of the hash'   => sub { return { %{ $_[0] } } },
+    'a blessed copy of it' => sub { return bless { %{ $_[0] } }, ref $_[0] },
+);
+for my $name ( sort keys %HASHES ) {
+    subtest "One hash of options serves two addresses: $name" => sub {
         my $server = TestServer->start(
             sub {
                 my ($server) = @_;
-                my ( $address, $options ) = $brought{$form}->( $server->{socket} );
-                $server->new_server->listen( $address, \&answer, $options || () );
-                close delete $server->{socket};
-                report( key => keys %HTTP::Server::EV::listeners );
+                my $http     = $server->new_server;
+                my $first    = $http->listen(
+                    $ANY,
+                    sub { answer_with( $_[0], 'first' ) },
+                    { timeout => 5 }
+                );
+                my $second = $http->listen(
+                    '127.0.0.2:0',
+                    sub { answer_with( $_[0], 'second' ) },
+                    $HASHES{$name}->($first)
+                );
+                $server->on_command( sub { $first->stop; report('stopped') } );
+                report(
+                    listening => $first == $second ? 1 : 0,
+                    $second->{timeout}, $first->{port}, $second->{port}
+                );
             }
         );
-        is page( $server->connect->socket ), 'page',
-          'it serves, though the handle is closed';
-        is $server->await('key'), 'any name', 'the name of the listener'
-          if $form =~ /option/;
+        my ( $same, $timeout, @ports ) = $server->await('listening');
+        is_deeply [ $same, $timeout ], [ 0, 5 ], 'each is a listener of its own';
+        is page( $ports[0] ),              'first',  'one address';
+        is page( $ports[1], '127.0.0.2' ), 'second', 'the other address';
+        $server->tell('stop');
+        $server->await('stopped');
+        is page( $ports[1], '127.0.0.2' ), 'second',
+          'stopping one leaves the other alone';
         $server->stop;
     };
 }
 
-subtest 'Two listeners, each with its callback' => sub {
-    my ( $port, $reservation ) = reserve_port();
+subtest 'A listener serves, whoever holds its object' => sub {
     my $server = TestServer->start(
         sub {
             my ($server) = @_;
-            $server->listen( sub { $_[0]->header; $_[0]->print('first') } );
-            HTTP::Server::EV->listen( "127.0.0.1:$port",
-                sub { $_[0]->header; $_[0]->print('second') } );
-            report('listening');
+            my $http = $server->new_server;
+            my @ports;
+            push @ports, $http->listen( '127.0.0.1:0', \&answer )->{port};
+            push @ports, $http->listen( '127.0.0.2:0', \&answer )->{port};
+            delete $HTTP::Server::EV::listeners{'127.0.0.2:0'};
+            {
+                local %HTTP::Server::EV::listeners;
+                push @ports, $http->listen( '127.0.0.3:0', \&answer )->{port};
+            }
+            report( ports => @ports );
+            report( keys  => keys %HTTP::Server::EV::listeners );
         }
     );
-    $server->await('listening');
-    is $server->request( GET => '/' )->{body}, 'first', 'the first';
-    is page( IO::Socket::INET->new( PeerAddr => '127.0.0.1', PeerPort => $port ) ),
-      'second',
-      'the second';
+    my @ports = $server->await('ports');
+    is page( $ports[0] ), 'page', 'only %listeners does';
+    is page( $ports[1], '127.0.0.2' ), 'page', 'it was deleted from there';
+    is page( $ports[2], '127.0.0.3' ), 'page', 'that was localized';
+    is_deeply [ $server->await('keys') ], ['127.0.0.1:0'], 'what %listeners tells';
     $server->stop;
 };
 
-subtest 'What listen returns' => sub {
-    my $server = TestServer->start(
-        sub {
-            my ($server)  = @_;
-            my $options   = { timeout => 5, mine => 'my own' };
-            my $listener  = $server->listen( \&answer, $options );
-            my $is_stored = grep { $_ == $listener } values %HTTP::Server::EV::listeners;
-            report(
-                listener => ref $listener,
-                $listener == $options ? 1 : 0, $is_stored,
-                @{$listener}{qw(stopped timeout mine)},
-                $listener->{cb} == \&answer ? 1 : 0
-            );
-            report(
-                again => $server->new_server == HTTP::Server::EV->new( { other => 1 } )
-                ? 1
-                : 0
-            );
-        }
-    );
-    is_deeply [ $server->await('listener') ],
-      [ 'HTTP::Server::EV::PortListener', 1, 1, 0, 5, 'my own', 1 ],
-      'the hash of options, blessed, with its keys';
-    is $server->await('again'), 1, 'new returns the one server';
-    $server->stop;
-};
+my %HOLDERS = (
+    'the object'         => sub { $_[0] },
+    'a copied reference' => sub { my $copy = $_[0]; $copy },
+    '%listeners'         => sub { $HTTP::Server::EV::listeners{ $_[1] } },
+    'an element'         => sub { my %mine = ( slot => $_[0] ); $mine{slot} },
+    'parent_listener'    => sub { our $PARENT },
+);
+for my $holder ( sort keys %HOLDERS ) {
+    subtest "stop and start, by $holder" => sub {
+        our $PARENT;
+        my $server = TestServer->start(
+            sub {
+                my ($server) = @_;
+                my $listener =
+                  $server->listen( sub { $PARENT = $_[0]{parent_listener}; answer(@_) } );
+                my $key = "$server->{socket}";
+                $server->on_command(
+                    sub {
+                        my @methods = @_;
+                        my @returned =
+                          map { $HOLDERS{$holder}->( $listener, $key )->$_ } @methods;
+                        report( done => $listener->{stopped}, @returned );
+                    }
+                );
+                my $other = HTTP::Server::EV->listen( '127.0.0.2:0', \&answer );
+                report( other => $other->{port} );
+            }
+        );
+        my $other = $server->await('other');
+        is $server->request( GET => q{/} )->{body}, 'page', 'before';
+        $server->await('client');
 
-subtest 'stop and start' => sub {
+        $server->tell( 'stop', 'stop' );
+        is_deeply [ $server->await('done') ], [1], 'stopped is 1, and nothing returned';
+        my $waiting = $server->connect;
+        $waiting->send( request_bytes( GET => '/waiting' ) );
+        is page( $other, '127.0.0.2' ), 'page',      'another listener goes on';
+        is $server->await('client'),    '127.0.0.2', 'and only that one serves';
+
+        $server->tell( 'start', 'start' );
+        is_deeply [ $server->await('done') ], [0], 'stopped is 0, and nothing returned';
+        is $waiting->response->{body}, 'page', 'who has waited is served';
+        $server->await('client');
+
+        $server->tell( 'stop', 'start', 'stop', 'start' );
+        is_deeply [ $server->await('done') ], [0], 'several times';
+        is $server->request( GET => q{/} )->{body}, 'page', 'it serves';
+        $server->stop;
+    };
+}
+
+for my $backend ( backends() ) {
+    subtest "Requests that are there when the listener stops go on, with $backend" =>
+      sub {
+        my $server = TestServer->start(
+            sub {
+                my ($server) = @_;
+                my $listener;
+                $listener = $server->listen(
+                    sub {
+                        my ($cgi) = @_;
+                        $listener->stop if $cgi->{headers}{REQUEST_URI} eq '/stop';
+                        my ($file) = @{ $cgi->file('f') };
+                        answer_with( $cgi, $file ? $file->size : 'no file' );
+                    },
+                    { on_multipart => sub { report('on_multipart') } }
+                );
+            },
+            backend => $backend
+        );
+        my $upload =
+          upload_bytes( { name => 'f', file_name => 'f', content => 'x' x 3_000_000 } );
+        my ( $uploading, $begun ) = map { $server->connect } 1 .. 2;
+        $uploading->send( substr $upload, 0, 1_500_000 );
+        $server->await('on_multipart');
+        $begun->send('GET / HTTP/1.1');
+        $begun->drained;
+
+        is $server->request( GET => '/stop' )->{body}, 'no file',
+          'the one whose callback stops it';
+        my $late = $server->connect;
+        $late->send( request_bytes( GET => '/late' ) );
+        $uploading->send( substr $upload, 1_500_000 );
+        is $uploading->response->{body}, 3_000_000, 'an upload';
+        $begun->send("\r\nHost: a\r\n\r\n");
+        is $begun->response->{body}, 'no file', 'a head that had begun';
+        $server->ended;
+        is $late->response->{status}, undef, 'nobody else; and then the loop ends';
+      };
+}
+
+subtest 'A stopped listener stays stopped in a child that is forked' => sub {
+    pipe my $gate, my $key or die "pipe: $!";
     my $server = TestServer->start(
         sub {
             my ($server) = @_;
-            my $listener = $server->listen( \&answer );
-            my $copy     = $listener;
+            my $listener = $server->listen( sub { answer_with( $_[0], $$ ) } );
+            my ( $watcher, $rounds, $on_start );
             $server->on_command(
                 sub {
-                    my ($method) = @_;
-                    my @list = $copy->$method;
-                    report( $method => $listener->{stopped}, scalar @list );
+                    $listener->stop;
+                    defined( my $child = fork ) or die "fork: $!";
+                    $watcher = EV::child( $child, 0, sub { report('child ended') } );
+                    if ($child) {
+                        $on_start =
+                          EV::io( $gate, EV::READ(),
+                            sub { undef $on_start; $listener->start } );
+                        return report( child => $child );
+                    }
+
+                    # Rounds of its loop, in which it could accept.
+                    $watcher = EV::timer( 0, 0.01,
+                        sub { report('child waits') if ++$rounds == 5 } );
                 }
             );
-            my $other = IO::Socket::UNIX->new(
-                Local  => $server->directory . '/other',
-                Listen => 1
-            );
-            HTTP::Server::EV->listen( $other, \&answer );
         }
     );
-    my $path = $server->directory . '/other';
-    is $server->request( GET => '/' )->{body}, 'page', 'before';
-    $server->await('client');
-
-    $server->tell('stop');
-    is_deeply [ $server->await('stop') ], [ 1, 0 ], 'stopped is 1';
-    my $waiting = $server->connect;
-    $waiting->send( request_bytes( GET => '/waiting' ) );
-    is page( IO::Socket::UNIX->new( Peer => $path ) ), 'page', 'another listener goes on';
-    is $server->await('client'), 'unix:', 'and only that one was served';
-
-    $server->tell('start');
-    is_deeply [ $server->await('start') ], [ 0, 0 ], 'stopped is 0';
-    is $waiting->response->{body}, 'page', 'who has waited is served';
+    is $server->request( GET => q{/} )->{body}, $server->pid, 'before';
+    $server->tell('fork');
+    my $child   = $server->await('child');
+    my @clients = map { $server->connect } 1 .. 10;
+    $_->send( request_bytes( GET => q{/} ) ) for @clients;
+    $server->await('child waits');
+    syswrite $key, 'x';
+    is_deeply [ map { $_->response->{body} } @clients ], [ ( $server->pid ) x 10 ],
+      'the parent alone has started it';
+    kill TERM => $child;
+    $server->await('child ended');
     $server->stop;
 };
 
@@ -196,300 +425,29 @@ subtest 'EV::run returns when all listeners are stopped and all is done' => sub 
     $server->ended;
 };
 
-subtest 'timeout, header_timeout, write_timeout' => sub {
-    my $server = start( { timeout => 0.5 } );
-    my $client = $server->connect;
-    $client->send('GET / HT');
-    is $client->read_all, q{}, 'timeout: a client that is silent is given up';
-    $server->stop;
-
-    $server = start( { header_timeout => 0.5, error_responses => 1 } );
-    $client = $server->connect;
-    $client->send("GET / HTTP/1.1\r\n");
-    is $client->response->{status}, 408,
-      'header_timeout: with an answer, where they are on';
-    $server->stop;
-
-    $server = TestServer->start(
-        sub {
-            $_[0]->listen(
-                sub {
-                    my ($cgi) = @_;
-                    $cgi->{buffer}{onerror} = sub { report('gone'); undef $cgi };
-                    $cgi->print( 'x' x 50_000_000 );
-                    $cgi->flush;
-                },
-                { write_timeout => 0.5 }
-            );
-        }
-    );
-    $client = $server->connect;
-    $client->send( request_bytes( GET => '/' ) );
-    $server->await('gone');
-    pass 'write_timeout: a client that takes nothing is given up';
-    $server->stop;
-};
-
-# Requests of just this size, in what the limit counts.
-my $FORM   = { 'Content-Type' => 'application/x-www-form-urlencoded' };
-my @LIMITS = (
-    [ max_uri => 20, 414, sub { request_bytes( GET => q{/} . 'x' x ( $_[0] - 1 ) ) } ],
-    [
-        max_headers => 5,
-        431,
-        sub {
-            head_of( map { "H$_" } 3 .. $_[0] );
-        }
-    ],
-    [ max_header_line => 30, 431, sub { head_of( 'H' x ( $_[0] - 3 ) ) } ],
-    [
-        max_urlencoded_body => 10,
-        413, sub { request_bytes( POST => q{/}, $FORM, 'x' x $_[0] ) }
-    ],
-    [ max_field_name  => 5, 413, sub { upload_bytes( field( 'n' x $_[0], q{} ) ) } ],
-    [ max_field_value => 5, 413, sub { upload_bytes( field( 'n', 'x' x $_[0] ) ) } ],
-    [ max_file_name => 5, 413, sub { upload_bytes( file( 'n' x $_[0], q{} ) ) } ],
-    [ max_file_size => 5, 413, sub { upload_bytes( file( 'n',         'x' x $_[0] ) ) } ],
-    [ max_files     => 2,   413, sub { upload_bytes( ( file( 'n', q{} ) ) x $_[0] ) } ],
-    [ max_parts     => 2,   413, sub { upload_bytes( ( field( 'n', q{} ) ) x $_[0] ) } ],
-    [ max_body_size => 500, 413, \&body_of ],
-);
-for my $limit (@LIMITS) {
-    my ( $option, $maximum, $status, $request ) = @{$limit};
-    subtest "$option: as much passes, more does not" => sub {
-        my $server = start( { $option => $maximum, error_responses => 1 } );
-        is response( $server, $request->($maximum) )->{body}, 'page', 'as much';
-        is response( $server, $request->( $maximum + 1 ) )->{status}, $status,
-          'more: with error_responses';
-        ok $server->await_files(0), 'no file is left';
-        $server->stop;
-
-        $server = start( { $option => $maximum } );
-        is response( $server, $request->( $maximum + 1 ) )->{status}, undef,
-          'more: without a word else';
-        $server->stop;
-    };
-}
-
-subtest 'max_connections: one more is closed at once' => sub {
-    my $server  = start( { max_connections => 2 } );
-    my @clients = map { $server->connect } 1 .. 2;
-    $_->send('GET ') for @clients;
-    $_->drained for @clients;
-    ok $server->connect->is_closed, 'the third';
-    $_->send("/ HTTP/1.0\r\n\r\n") for @clients;
-    is $_->response->{body}, 'page', 'the others are served' for @clients;
-    is $server->request( GET => '/' )->{body}, 'page', 'and then there is room again';
-    $server->stop;
-};
-
-subtest 'What is wrong with the arguments, at the line of the caller' => sub {
+subtest 'start and stop on something else' => sub {
     my $server = TestServer->start(
         sub {
-            my ($server) = @_;
-            my $http     = $server->new_server;
-            my $socket   = $server->{socket};
-            my $port     = $server->port;
-            my $code     = sub { };
-            my $pipe     = do { pipe my $reader, my $writer or die; $reader };
-            $http->listen( 'name', $code, { socket => $socket } );
-            my @wrong = (
-                [],
-                [ 0, $code ],
-                [ 'name', $code, { socket => $socket } ],
-                [$socket],
-                [ $socket,           'no code' ],
-                [ $socket,           $code, 'no hash' ],
-                [ $socket,           $code, { max_files     => -1 } ],
-                [ $socket,           $code, { on_error      => 'no code' } ],
-                [ $socket,           $code, { body_methods  => 'POST' } ],
-                [ $socket,           $code, { write_timeout => 'soon' } ],
-                [ 'name2',           $code, { socket        => 'none' } ],
-                [ $pipe,             $code ],
-                [ { fd => 999 },     $code ],
-                [ "127.0.0.1:$port", $code ],
-                [ 'nonsense',        $code ],
-            );
-            report( error => eval { $http->listen( @{$_} ); 1 } ? 'none' : $@ )
-              for @wrong;
+            for my $method (qw(start stop)) {
+                my $method = HTTP::Server::EV::PortListener->can($method);
+                report( error => eval { $method->($_); 1 } ? 'none' : $@ )
+                  for undef, 'text', {};
+            }
         }
     );
-    my $here  = qr/ at \Q$0\E line \d+[.]\n\z/;
-    my @error = (
-        qr/\APort undefined!$here/,
-        qr/\APort undefined!$here/,
-        qr/\AYou can`t bind two listeners on one port!\n\z/,
-        qr/\ANo callback!$here/,
-        qr/\Alisten takes a code reference as its callback$here/,
-        qr/\Alisten takes a hash reference of options$here/,
-        qr/\AHTTP::Server::EV: max_files takes a whole number, 0 or more$here/,
-        qr/\AHTTP::Server::EV: on_error takes a code reference$here/,
-qr/\AHTTP::Server::EV: body_methods takes an array reference of method names$here/,
-qr/\AHTTP::Server::EV: write_timeout takes a number of seconds, or 0 for none$here/,
-        qr/\AHTTP::Server::EV: socket takes a listening socket handle$here/,
-        qr/\AHTTP::Server::EV cannot listen on .*$here/,
-        qr/\AHTTP::Server::EV cannot listen on .*$here/,
-qr/\AHTTP::Server::EV cannot listen on 127[.]0[.]0[.]1:\d+: Address already in use.*$here/,
-        qr/\AHTTP::Server::EV cannot listen on nonsense: .*$here/,
-    );
-    like $server->await('error'), $_, "$_" for @error;
-    $server->stop;
+    like $server->await('error'),
+      qr/\Anot an HTTP::Server::EV::PortListener at \Q$0\E line \d+[.]\n\z/, 'it is said'
+      for 1 .. 6;
+    $server->ended;
 };
-
-subtest 'Callbacks and other options are read for each request' => sub {
-    my $server = TestServer->start(
-        sub {
-            my ($server) = @_;
-            my $listener = $server->listen( \&answer );
-            $server->on_command(
-                sub {
-                    $listener->{cb} = sub { $_[0]->header; $_[0]->print('another') };
-                    $listener->{on_multipart} = sub { report('on_multipart') };
-                    report('changed');
-                }
-            );
-        }
-    );
-    is $server->request( GET => '/' )->{body}, 'page', 'before';
-    $server->tell('change');
-    $server->await('changed');
-    is $server->upload( { name => 'a', content => 'b' } )->{body}, 'another', 'cb';
-    $server->await('on_multipart');
-    pass 'on_multipart';
-    $server->stop;
-};
-
-subtest 'Limits may be given to new, for all listeners' => sub {
-    my $server = TestServer->start(
-        sub {
-            my ($server) = @_;
-            $server->new_server( max_uri => 10, error_responses => 1 );
-            $server->listen( \&answer );
-        }
-    );
-    is $server->request( GET => '/' )->{body},                   'page', 'as much';
-    is $server->request( GET => '/longer-than-that' )->{status}, 414,    'more';
-    $server->stop;
-};
-
-subtest 'One hash of options serves two addresses' => sub {
-    my ( $port, $reservation ) = reserve_port();
-    my $server = TestServer->start(
-        sub {
-            my ($server) = @_;
-            my %options  = ( timeout => 5 );
-            my $first  = $server->listen( sub { answer_with( @_, 'first' ) }, \%options );
-            my $second = $server->new_server->listen( "127.0.0.1:$port",
-                sub { answer_with( @_, 'second' ) }, \%options );
-            $server->on_command( sub { $first->stop; report('stopped') } );
-            report( listening => $first == $second ? 1 : 0, $second->{timeout} );
-        }
-    );
-    is_deeply [ $server->await('listening') ], [ 0, 5 ], 'each is a listener of its own';
-    is $server->request( GET => q{/} )->{body}, 'first', 'one address';
-    is page( IO::Socket::INET->new( PeerAddr => '127.0.0.1', PeerPort => $port ) ),
-      'second', 'the other address';
-    $server->tell('stop');
-    $server->await('stopped');
-    is page( IO::Socket::INET->new( PeerAddr => '127.0.0.1', PeerPort => $port ) ),
-      'second', 'stopping one leaves the other alone';
-    $server->stop;
-};
-
-subtest 'The listener tells its port and holds its socket' => sub {
-    my $server = TestServer->start(
-        sub {
-            my ($server) = @_;
-            my $listener = $server->new_server->listen( '127.0.0.1:0', \&answer );
-            report( port => $listener->{port} );
-            report(
-                socket => ( sockaddr_in( getsockname $listener->{socket} ) )[0],
-                "$listener->{stopped}"
-            );
-        }
-    );
-    my $port = $server->await('port');
-    is page( IO::Socket::INET->new( PeerAddr => '127.0.0.1', PeerPort => $port ) ),
-      'page', 'the port that the system chose';
-    is_deeply [ $server->await('socket') ], [ $port, 0 ], 'socket and stopped';
-    $server->stop;
-};
-
-subtest 'Limits of forms and cookies keep the rest in the last field' => sub {
-    my $server = TestServer->start(
-        sub {
-            $_[0]->listen(
-                sub {
-                    my ($cgi) = @_;
-                    report( seen => $cgi->{get}, $cgi->{cookies} );
-                    answer($cgi);
-                },
-                { max_urlencoded_fields => 2, max_cookies => 2 }
-            );
-        }
-    );
-    $server->request( GET => '/?a=1&b=2&c=3', { Cookie => 'd=4; e=5; f=6' } );
-    is_deeply [ $server->await('seen') ],
-      [ { a => 1, b => '2&c=3' }, { d => 4, e => '5; f=6' } ], 'two of each';
-    $server->stop;
-};
-
-subtest 'A timeout of more than decades is none' => sub {
-    my $server = start( { timeout => 1e19 } );
-    is $server->request( GET => q{/} )->{body}, 'page', 'it serves';
-    $server->stop;
-};
-
-subtest 'With error_responses a client is told, though on_error closes the request' =>
-  sub {
-    my $server = TestServer->start(
-        sub {
-            $_[0]->listen(
-                \&answer,
-                {
-                    error_responses => 1,
-                    max_file_size   => 10,
-                    on_error        => sub { $_[0]->close }
-                }
-            );
-        }
-    );
-    is $server->upload( { name => 'file', file_name => 'f', content => 'x' x 100 } )
-      ->{status},
-      413, 'the answer';
-    $server->stop;
-  };
 
 done_testing;
 
 sub answer {
     my ($cgi) = @_;
-    report( client => $cgi->{headers}{REMOTE_ADDR} );
-    $cgi->header;
-    $cgi->print('page');
-    return;
-}
-
-sub body_of {
-    my ($size) = @_;
-    my $overhead = length multipart( field( 'n', q{} ) );
-    return upload_bytes( field( 'n', 'x' x ( $size - $overhead ) ) );
-}
-
-sub field {
-    my ( $name, $content ) = @_;
-    return { name => $name, content => $content };
-}
-
-sub file {
-    my ( $file_name, $content ) = @_;
-    return { name => 'n', file_name => $file_name, content => $content };
-}
-
-# With Host and Connection besides.
-sub head_of {
-    my (@names) = @_;
-    return request_bytes( GET => q{/}, { map { $_ => 1 } @names } );
+    my ( undef, $host ) = Socket::sockaddr_in( getsockname $cgi->fh );
+    report( client => Socket::inet_ntoa($host) );
+    return answer_with( $cgi, 'page' );
 }
 
 sub answer_with {
@@ -500,35 +458,20 @@ sub answer_with {
 }
 
 sub page {
-    my ($socket) = @_;
-    return "no connection: $@" if !$socket;
-    my $client = TestServer::Client->from_socket($socket);
-    $client->send( request_bytes( GET => '/' ) );
-    return $client->response->{body};
+    my ( $port, $host ) = @_;
+    return reply( $port, request_bytes( GET => q{/} ), $host )->{body};
 }
 
-sub response {
-    my ( $server, $bytes ) = @_;
-    my $client = $server->connect;
-    $client->send($bytes);
+sub reply {
+    my ( $port, $request, $host ) = @_;
+    my $socket =
+      IO::Socket::INET->new( PeerAddr => $host || '127.0.0.1', PeerPort => $port )
+      or return { body => "no connection: $@" };
+    my $client = TestServer::Client->from_socket($socket);
+    $client->send($request);
     return $client->response;
 }
 
-sub start {
-    my ($options) = @_;
-    return TestServer->start( sub { $_[0]->listen( \&answer, $options ) } );
-}
-
-# A server that listens on this address when this returns.
-sub start_on {
-    my ($address) = @_;
-    my $server = TestServer->start(
-        sub {
-            my ($server) = @_;
-            $server->new_server->listen( $address, \&answer );
-            report('listening');
-        }
-    );
-    $server->await('listening');
-    return $server;
+sub socket_to_listen {
+    return IO::Socket::INET->new( LocalAddr => '127.0.0.1', Listen => 5 );
 }

@@ -276,5 +276,14 @@ pub fn set_writer(arguments: &Arguments<'_>) -> Result<Returned> {
 }
 
 fn cannot(what: &str, error: &io::Error) -> String {
-    format!("HTTP::Server::EV cannot {what}: {error}")
+    format!("HTTP::Server::EV cannot {what}: {}", reason(error))
+}
+
+/// The error's text as Perl's `$!` has it, without the number that Rust appends.
+pub fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.rfind(" (os error ") {
+        Some(end) => text[..end].to_owned(),
+        None => text,
+    }
 }

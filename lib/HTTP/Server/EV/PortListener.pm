@@ -77,7 +77,11 @@ Limits and timeouts are read once, by C<listen>. C<threading>, C<plus_as_space> 
 callbacks are read for each request, so that they may be changed later; but
 C<on_file_write> has to be there from the beginning.
 
-A listener lives as long as the process, whether you keep the object or not.
+A listener lives as long as the process, whether you keep the object or not, and whether it
+is in C<%HTTP::Server::EV::listeners> or not. To be rid of one, call L</stop>.
+
+The hash may be the options of another C<listen> as well, as it is or copied: each call makes
+a listener of its own.
 
 Besides the options the hash has these keys:
 
@@ -89,7 +93,12 @@ The main callback. It may be changed.
 
 =item C<port>
 
-The first argument of C<listen>.
+The number of the port. For a socket in the file system, the first argument of C<listen>.
+
+=item C<socket>
+
+A handle of the listening socket: the one that the option C<socket> gave, or one that
+C<listen> has made.
 
 =item C<stopped>
 
