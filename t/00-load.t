@@ -1,5 +1,6 @@
 #!/usr/bin/env perl
-# Every module loads by itself, and all have the same version.
+# Every module loads by itself; versions, base classes, exports, and the package variables
+# as they are at first.
 
 use strict;
 use warnings;
@@ -15,7 +16,34 @@ for my $module (@modules) {
     use_ok $module or BAIL_OUT("$module does not load");
     is $module->VERSION, HTTP::Server::EV->VERSION,
       "$module has the version of the server";
+    no strict 'refs';    ## no critic (ProhibitNoStrict)
+    is_deeply \@{"${module}::ISA"},                                  [], 'no base class';
+    is_deeply [ @{"${module}::EXPORT"}, @{"${module}::EXPORT_OK"} ], [], 'no exports';
 }
+
+my %VARIABLES = (
+    'HTTP::Server::EV::tmp_path'                   => undef,
+    'HTTP::Server::EV::backend'                    => undef,
+    'HTTP::Server::EV::instance'                   => undef,
+    'HTTP::Server::EV::CGI::cookies_lifetime'      => 2_678_400,
+    'HTTP::Server::EV::CGI::MAX_URLENCODED_FIELDS' => 1024,
+    'HTTP::Server::EV::Buffer::autoflush'          => 51_200,
+);
+subtest 'Package variables at first' => sub {
+    no strict 'refs';    ## no critic (ProhibitNoStrict)
+    is ${$_}, $VARIABLES{$_}, "\$$_" for sort keys %VARIABLES;
+    is_deeply \%{$_}, {}, "%$_"
+      for qw(HTTP::Server::EV::listeners HTTP::Server::EV::Buffer::buffers);
+};
+
+subtest 'The methods of a file come from the backend in use' => sub {
+    for my $backend (qw(AIO Blocking AIO)) {
+        my $class = "HTTP::Server::EV::IO::$backend";
+        $class->_use_me;
+        is( HTTP::Server::EV::MultipartFile->can($_), $class->can($_), "$_ of $backend" )
+          for qw(close fh save);
+    }
+};
 
 subtest 'The module loads with all symbols resolved' => sub {
     local $ENV{PERL_DL_NONLAZY} = 1;

@@ -49,7 +49,7 @@ sub cleanup {
     my ($self) = @_;
     my $directory = $self->{tmp_path};
     opendir my $handle, $directory or return;
-    my @files = grep { -f } map { "$directory/$_" } readdir $handle;
+    my @files = grep { -f } map { "$directory/$_" } grep { !/\A[.]/ } readdir $handle;
     closedir $handle;
     return unlink @files;
 }
@@ -488,8 +488,9 @@ unless it has dropped or stopped the request (RFC 9110, section 10.1.1).
     my $count = HTTP::Server::EV->new->cleanup;
 
 Removes all plain files in the directory of temporary files, and returns how many
-it removed, or nothing if the directory cannot be read. It also removes files that
-are being received just now, and files of other programs. Meant for the start of a
+it removed, or nothing if the directory cannot be read. Files whose names begin with
+a dot stay, and so does what is in directories there. It also removes files that are
+being received just now, and files of other programs. Meant for the start of a
 program, after one that was killed: usually temporary files go by themselves.
 
 =head2 listen
