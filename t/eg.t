@@ -10,7 +10,7 @@ use JSON::PP qw(decode_json);
 use Test::More;
 
 use lib "$FindBin::Bin/lib";
-use TestServer qw(eventually reserve_port upload_bytes);
+use TestServer qw(reserve_port upload_bytes);
 
 my $EXAMPLES = "$FindBin::Bin/../eg";
 
@@ -40,7 +40,7 @@ subtest 'callbacks.pl: every callback, in order' => sub {
     my $client = $server->connect;
     $client->send( substr upload_bytes( { name => 'a', content => 'b' } ), 0, -10 );
     $client->shutdown;
-    ok eventually( sub { $server->stderr =~ /on_error POST/ } ), 'on_error, too';
+    ok $server->await_stderr(qr/on_error POST/), 'on_error, too';
     kill INT => $server->pid;
     $server->ended( stderr => qr{http://127[.]0[.]0[.]1} );
     is_deeply [ glob $server->directory . '/upload_tmpfiles/*' ], [], 'no file is left';

@@ -8,7 +8,7 @@ use FindBin;
 use Test::More;
 
 use lib "$FindBin::Bin/lib";
-use TestServer qw(eventually reserve_port);
+use TestServer qw(reserve_port);
 
 subtest 'A port number, attach, header, print, EV::run' => sub {
     my $server = start_example(<<'EXAMPLE');
@@ -44,8 +44,7 @@ subtest 'The synopsis of HTTP::Server::EV' => sub {
         { name => 'upload', file_name => 'b.txt', content => q{} },
     );
     is $response->{body}, "Hello!\na.txt: 100000 bytes\nb.txt: 0 bytes\n", 'an upload';
-    ok eventually( sub { !glob $server->directory . '/upload_tmpfiles/*' } ),
-      'no file is left';
+    ok $server->await_files(0), 'no file is left';
     $server->stop( status => 'signal 15' );
 };
 

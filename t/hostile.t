@@ -9,7 +9,7 @@ use FindBin;
 use Test::More;
 
 use lib "$FindBin::Bin/lib";
-use TestServer qw(backends eventually multipart report request_bytes upload_bytes);
+use TestServer qw(backends multipart report request_bytes upload_bytes);
 
 my @PARTS = (
     { name => 'title', content => 'some text' },
@@ -269,8 +269,7 @@ subtest 'When descriptors run out, clients wait until there are some again' => s
     my @clients = map { $server->connect } 1 .. 10;
     $_->send( request_bytes( GET => '/hold' ) ) for @clients;
     $server->await('called');
-    ok eventually( sub { $server->stderr =~ /Run out of open file descriptors/ } ),
-      'a warning';
+    ok $server->await_stderr(qr/Run out of open file descriptors/), 'a warning';
     $server->tell('answer');
     is $_->response->{body}, 'done', 'each is served in the end' for @clients;
     $server->stop( stderr =>

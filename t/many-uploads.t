@@ -10,7 +10,7 @@ use IO::Select ();
 use Test::More;
 
 use lib "$FindBin::Bin/lib";
-use TestServer qw(backends eventually report upload_bytes);
+use TestServer qw(backends report upload_bytes);
 
 my $UPLOADS = 200;
 my $SIZE    = 5 * 2**20;

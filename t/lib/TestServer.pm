@@ -7,11 +7,13 @@ use strict;
 use warnings;
 
 use Carp          qw(croak);
+use Config        qw(%Config);
 use Exporter      qw(import);
+use Fcntl         qw(O_DIRECTORY O_RDONLY);
 use File::Temp    ();
 use IO::Select    ();
 use JSON::PP      ();
-use POSIX         qw(WNOHANG);
+use POSIX         qw(SIGALRM SIG_BLOCK SIG_SETMASK WNOHANG);
 use Socket        qw(AF_UNIX PF_UNSPEC SOCK_STREAM);
 use File::Spec    ();
 use Test::Builder ();
@@ -31,6 +33,10 @@ our $DEADLINE = $ENV{TEST_DEADLINE} || 60;
 # For programs that run elsewhere.
 my @LIBRARIES = map { File::Spec->rel2abs($_) } grep { !ref } @INC;
 
+# The signal of a change in a directory, which POSIX does not know.
+my %SIGNAL;
+@SIGNAL{ split q{ }, $Config{sig_name} } = split q{ }, $Config{sig_num};
+
 my $BOUNDARY = '----TestServerBoundary7MA4YWxk';
 my $JSON     = JSON::PP->new->ascii->canonical->allow_nonref;
 
@@ -42,12 +48,13 @@ $SIG{PIPE} = 'IGNORE';    ## no critic (RequireLocalizedPunctuationVars)
 
 # TestServer->start($setup, backend => 'Blocking', directory => '/dev/shm/x')
 #
-# Calls $setup in the child, with this object, once the module is loaded; then the
+# Without a backend it is the one named by TEST_BACKEND, or the module's default. Calls $setup in the child, with this object, once the module is loaded; then the
 # child runs the loop until `stop`. The parent goes on at once: clients that come
 # early wait in the queue of the socket.
 sub start {
     my ( $class, $setup, %option ) = @_;
     my $self = bless { %option, owner => $$, seen => [], unread => q{} }, $class;
+    $self->{backend}   ||= $ENV{TEST_BACKEND};
     $self->{directory} ||= File::Temp->newdir( 'server-XXXXXXXX', TMPDIR => 1 );
     $self->{socket} = IO::Socket::INET->new( LocalAddr => '127.0.0.1', Listen => 1024 )
       or croak "Cannot listen: $@";
@@ -72,15 +79,18 @@ sub start {
 # TestServer->start_script($port, @command)
 #
 # Runs a program that listens on this port, in a directory of its own, and waits until
-# it does. What it prints goes to its standard error.
+# it does. What it prints goes to its standard error. It has its temporary files where
+# the examples have them.
 sub start_script {
     my ( $class, $port, @command ) = @_;
     my $directory = File::Temp->newdir( 'server-XXXXXXXX', TMPDIR => 1 );
     my $self      = bless { owner => $$, port => $port, directory => $directory }, $class;
+    $self->{tmp_path} = "$directory/upload_tmpfiles";
 
     defined( $self->{pid} = fork ) or croak "fork: $!";
     _exec( $directory, @command ) if !$self->{pid};
 
+    # Nobody is told when a program begins to listen.
     eventually(
         sub {
             IO::Socket::INET->new( PeerAddr => '127.0.0.1', PeerPort => $port )
@@ -171,7 +181,13 @@ sub files_left {
 # Waits until there are as many temporary files; returns whether it came so.
 sub await_files {
     my ( $self, $count ) = @_;
-    return eventually( sub { $self->files_left == $count } );
+    return _await_change( $self->tmp_path, sub { $self->files_left == $count } );
+}
+
+# Waits until the server's standard error matches; returns whether it came so.
+sub await_stderr {
+    my ( $self, $pattern ) = @_;
+    return _await_change( $self->directory, sub { $self->stderr =~ $pattern } );
 }
 
 # Waits until the server has no more descriptors than these, which may have been counted
@@ -229,7 +245,7 @@ sub tell {
 
 sub directory { return "$_[0]{directory}" }
 
-sub tmp_path { return "$_[0]{directory}/tmp" }
+sub tmp_path { return $_[0]{tmp_path} || "$_[0]{directory}/tmp" }
 
 sub pid { return $_[0]{pid} }
 
@@ -277,7 +293,8 @@ sub seen {
 }
 
 # Calls until it is true, with a pause that is only there to leave the processor to
-# others; returns whether that came in time. For states that tell nobody.
+# others; returns whether that came in time. For states that the system tells nobody of:
+# what stands in /proc, in the queue of another's socket, in a page of a browser.
 sub eventually {
     my ($is_so) = @_;
     my $end = Time::HiRes::time() + $DEADLINE;
@@ -342,6 +359,41 @@ sub DESTROY {
     return;
 }
 
+# Calls at first and at each change in the directory until it is true; returns whether
+# that came in time. The signals stay blocked but while it waits, so none is missed.
+sub _await_change {
+    my ( $directory, $is_so ) = @_;
+    my $is_late = 0;
+    local $SIG{IO}   = sub { };
+    local $SIG{ALRM} = sub { $is_late = 1 };
+    my $before = POSIX::SigSet->new;
+    POSIX::sigprocmask( SIG_BLOCK, POSIX::SigSet->new( $SIGNAL{IO}, SIGALRM ), $before );
+    my $watch = _watch_directory($directory);
+    alarm $DEADLINE;
+
+    my $came = $is_so->();
+    until ( $came || $is_late ) {
+        POSIX::sigsuspend($before);
+        $came = $is_so->();
+    }
+    alarm 0;
+    close $watch;
+    POSIX::sigprocmask( SIG_SETMASK, $before );
+    return $came;
+}
+
+# Until the handle is closed, each change in the directory is a SIGIO. See fcntl(2).
+sub _watch_directory {
+    my ($directory) = @_;
+    sysopen my $handle, $directory, O_RDONLY | O_DIRECTORY
+      or croak "Cannot watch $directory: $!";
+    my $changes =
+      Fcntl::DN_CREATE() | Fcntl::DN_DELETE() | Fcntl::DN_MODIFY() | Fcntl::DN_RENAME() |
+      Fcntl::DN_MULTISHOT();
+    fcntl $handle, Fcntl::F_NOTIFY(), $changes or croak "Cannot watch $directory: $!";
+    return $handle;
+}
+
 sub _exec {
     my ( $directory, @command ) = @_;
     local $SIG{PIPE}     = 'DEFAULT';
@@ -355,8 +407,10 @@ sub _exec {
 
 sub _exit_status {
     my ($self) = @_;
-    my $pid    = $self->{pid};
-    my $ended  = eventually( sub { waitpid( $pid, WNOHANG ) == $pid } );
+    local $SIG{ALRM} = sub { die "late\n" };
+    alarm $DEADLINE;
+    my $ended = eval { waitpid( $self->{pid}, 0 ) == $self->{pid} };
+    alarm 0;
     return 'none: it does not end' if !$ended;
     delete $self->{pid};
     return $? & 127 ? 'signal ' . ( $? & 127 ) : $? >> 8;
