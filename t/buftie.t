@@ -158,6 +158,160 @@ subtest 'Reading from an attached handle dies; close and binmode do nothing' => 
     $server->stop;
 };
 
+subtest 'The handle keeps its layers' => sub {
+    my $server = start(
+        sub {
+            my ($cgi) = @_;
+            binmode STDOUT, ':crlf:encoding(UTF-8)';
+            $cgi->attach(*STDOUT);
+            print "\x{44f}\n";
+            undef $cgi;
+            undef $_[0];
+        },
+        sub {
+            print "\x{44f}\n";
+            report('done');
+        }
+    );
+    my $client = $server->connect;
+    $client->send( request_bytes( GET => '/' ) );
+    is $client->read_all, "\xd1\x8f\n", 'the reply has none of them';
+    $server->tell('print');
+    $server->await('done');
+    is standard_output($server), "\xd1\x8f\r\n", 'the file has';
+    $server->stop;
+};
+
+subtest 'A handle that the application has tied leads there again afterwards' => sub {
+
+    package Shouting {
+        require Tie::Handle;
+        our @ISA = ('Tie::Handle');
+        sub TIEHANDLE { my ( $class, @values ) = @_; return bless \@values, $class }
+        sub WRITE { my ( $self, $text ) = @_; return push @{$self}, uc $text }
+    }
+    my $server = start(
+        sub {
+            my ($cgi) = @_;
+            tie *STDOUT, 'Shouting';
+            my $object = tied *STDOUT;
+            print 'before';
+            $cgi->attach(*STDOUT);
+            print 'reply';
+            $cgi->close;
+            print 'after';
+            printf '%s', 'printf';
+            report( printed => @{$object} );
+        }
+    );
+    my $client = $server->connect;
+    $client->send( request_bytes( GET => '/' ) );
+    is $client->read_all, 'reply', 'the reply';
+    is_deeply [ $server->await('printed') ], [qw(BEFORE AFTER PRINTF)], 'the object';
+    $server->stop;
+};
+
+subtest 'STDERR: what is warned goes to the reply' => sub {
+    my $server = start(
+        sub {
+            my ($cgi) = @_;
+            $cgi->attach(*STDERR);
+            print {*STDERR} 'printed, ';
+            warn "warned\n";
+            $cgi->close;
+            warn "of the server\n";
+        }
+    );
+    my $client = $server->connect;
+    $client->send( request_bytes( GET => '/' ) );
+    is $client->read_all, "printed, warned\n", 'as long as it is open';
+    $server->stop( stderr => qr/\Aof the server\n\z/ );
+};
+
+subtest 'attach(local *STDOUT), with two requests that are open at once' => sub {
+    my $server = start(
+        sub {
+            my ($cgi) = @_;
+            push @kept, $cgi;
+            $cgi->attach( local *STDOUT );
+            print $cgi->{headers}{SCRIPT_NAME};
+        },
+        sub {
+            print "outside\n";
+            for my $cgi ( splice @kept ) {
+                local *STDOUT;
+                $cgi->attach(*STDOUT);
+                print " again $cgi->{headers}{SCRIPT_NAME}";
+            }
+            print "outside\n";
+            report('done');
+        }
+    );
+    my @clients = map { $server->connect } 1 .. 2;
+    for my $number ( 0 .. 1 ) {
+        $clients[$number]->send( request_bytes( GET => "/$number" ) );
+        $server->await('callback');
+    }
+    $server->tell('print');
+    $server->await('done');
+    is $clients[$_]->read_all,   "/$_ again /$_",      "reply $_" for 0 .. 1;
+    is standard_output($server), "outside\noutside\n", 'the file has the rest';
+    $server->stop;
+};
+
+subtest 'A forked child that prints does not disturb the reply' => sub {
+    my $server = start(
+        sub {
+            my ($cgi) = @_;
+            $cgi->attach(*STDOUT);
+            print 'parent, ';
+            defined( my $pid = fork ) or die "fork: $!";
+            if ( !$pid ) {
+                print 'child';
+                exit 3;
+            }
+            waitpid $pid, 0;
+            print 'parent again after ', $? >> 8, ', and ';
+            system $^X, '-e', 'print "by another program\n"';
+            print 'the end';
+        }
+    );
+    my $client = $server->connect;
+    $client->send( request_bytes( GET => '/' ) );
+    is $client->read_all, 'parent, parent again after 3, and the end', 'the reply';
+    is standard_output($server), "by another program\n",
+      'other programs have the file itself';
+    $server->stop;
+};
+
+subtest 'The outcome of printing tells of a client that has gone' => sub {
+    my $server = start(
+        sub {
+            my ($cgi) = @_;
+            push @kept, $cgi;
+            $cgi->attach(*STDOUT);
+            report( printed => print 'x' );
+            $cgi->{buffer}{onerror} = sub { report('onerror') };
+        },
+        sub {
+            report(
+                printed => scalar( print 'x' ),
+                scalar( printf '%s', 'x' ), scalar( syswrite STDOUT, 'x' )
+            );
+            undef @kept;
+        }
+    );
+    my $client = $server->connect;
+    $client->send( request_bytes( GET => '/' ) );
+    ok $server->await('printed'), 'true';
+    $server->await('callback');
+    $client->reset;
+    $server->await('onerror');
+    $server->tell('print');
+    is_deeply [ map { $_ ? 1 : 0 } $server->await('printed') ], [ 0, 0, 0 ], 'false';
+    $server->stop;
+};
+
 done_testing;
 
 # A server with this main callback and a report after it, whose STDOUT is a file; and what

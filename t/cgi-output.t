@@ -1,6 +1,5 @@
 #!/usr/bin/env perl
-# How a reply is made: print, header, set_cookies, flush, flush_wait, close, next, attach,
-# buffer, copy, fh, fd.
+# How a reply is made: print, flush, flush_wait, close, next, attach, buffer, copy, fh, fd.
 
 use strict;
 use warnings;
@@ -29,61 +28,6 @@ subtest 'print: text as UTF-8, bytes as they are, $, and $\\' => sub {
     my $response = $server->request( GET => '/' );
     is $response->{body}, encode( 'UTF-8', 'я' ) . "\xff7a-b!\n", 'what is sent';
     is scalar( grep { $_ } $server->await('results') ), 3,        'print returns true';
-    $server->stop;
-};
-
-subtest 'header: its defaults and what is given' => sub {
-    my $server = start(
-        sub {
-            my ($cgi) = @_;
-            my %given = (
-                'STATUS'       => '404 Not Found',
-                'Content-Type' => 'text/plain',
-                'Server'       => 'Mine',
-                'X-Split'      => "a\r\nX-Injected: b\0c",
-            );
-            my %before = %given;
-            $cgi->{headers}{SCRIPT_NAME} eq '/given'
-              ? $cgi->header( \%given )
-              : $cgi->header;
-            report( unchanged => \%given, \%before );
-        }
-    );
-    my $client = $server->connect;
-    $client->send( request_bytes( GET => '/' ) );
-    like $client->read_all,
-qr{\AHTTP/1[.]1[ ]200[ ]OK\r\nServer:[ ]Perl[ ]HTTP::Server::EV\r\nContent-Type:[ ]text/html\r\n}x,
-      'the default head';
-    $server->await('unchanged');
-
-    my $response = $server->request( GET => '/given' );
-    is $response->{status}, 404, 'the status';
-    is_deeply [ @{ $response->{headers} }{qw(server content-type)} ],
-      [ 'Mine', 'text/plain' ],
-      'Server and Content-Type';
-    is $response->{headers}{'x-injected'}, undef, 'no header can be smuggled in';
-    is $response->{headers}{'x-split'}, 'aX-Injected: bc',
-      'line ends and NUL are left out';
-    my ( $given, $before ) = $server->await('unchanged');
-    is_deeply $given, $before, 'the hash stays as it was';
-    $server->stop;
-};
-
-subtest 'set_cookies: header sends them' => sub {
-    my $server = start(
-        sub {
-            my ($cgi) = @_;
-            $cgi->set_cookies( { session => 'abc' } );
-            $cgi->set_cookies( { gone    => q{}, }, -1 );
-            $cgi->header;
-        }
-    );
-    my $client = $server->connect;
-    $client->send( request_bytes( GET => '/' ) );
-    my @cookies = $client->read_all =~ /^Set-Cookie: (.*)\r$/mg;
-    my $date    = qr/[A-Z][a-z]{2}, \d\d-[A-Z][a-z]{2}-\d{4} \d\d:\d\d:\d\d GMT/;
-    like $cookies[0], qr{\Asession=abc; path=/; expires=$date;\z}, 'a name and a value';
-    like $cookies[1], qr{\Agone=; path=/; expires=$date;\z},       'in order';
     $server->stop;
 };
 

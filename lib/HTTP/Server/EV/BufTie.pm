@@ -10,6 +10,7 @@ use warnings;
 use Carp         ();
 use IO::Handle   ();
 use Scalar::Util qw(refaddr);
+use Symbol       ();
 
 our $VERSION = '1.000';
 
@@ -73,8 +74,9 @@ sub READLINE {
 # prints to the buffer for as long as the guard it returns is kept.
 sub _attach {
     my ( $class, $handle, $buffer ) = @_;
-    if ( !_is_ours( tied *{$handle} ) ) {
-        my $original = _duplicate($handle);
+    my $object = tied *{$handle};
+    if ( !_is_ours($object) ) {
+        my $original = $object ? _handle_of($object) : _duplicate($handle);
         tie *{$handle}, $class, $original;
     }
     my $thread = _thread();
@@ -91,6 +93,14 @@ sub _duplicate {
     return $original;
 }
 
+# A handle tied to an object that stood behind the attached one.
+sub _handle_of {
+    my ($object) = @_;
+    my $handle = Symbol::gensym();
+    tie *{$handle}, 'HTTP::Server::EV::BufTie::Other', $object;
+    return $handle;
+}
+
 sub _is_ours {
     my ($object) = @_;
     return ref $object eq __PACKAGE__;
@@ -99,6 +109,15 @@ sub _is_ours {
 sub _thread {
     no warnings 'once';
     return defined $Coro::current ? "$Coro::current" : q{};
+}
+
+package HTTP::Server::EV::BufTie::Other;
+
+# Ties a handle to an object that exists already.
+
+sub TIEHANDLE {
+    my ( $class, $object ) = @_;
+    return $object;
 }
 
 package HTTP::Server::EV::BufTie::Guard;

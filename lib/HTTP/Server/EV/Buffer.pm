@@ -14,6 +14,9 @@ our $VERSION = '1.000';
 our $autoflush = 51_200;
 our %buffers;
 
+# An error in a call that comes by an attached handle is its caller's.
+our @CARP_NOT = ('HTTP::Server::EV::BufTie');
+
 sub CLONE_SKIP { return 1 }
 
 sub flush_wait {
@@ -50,8 +53,12 @@ sub PRINTF {
 
 sub WRITE {
     my ( $self, $data, $length, $offset ) = @_;
-    $offset ||= 0;
-    $length = length $data if !defined $length;
+    my $size = length $data;
+    $length //= $size;
+    $offset //= 0;
+    Carp::croak 'Negative length'       if $length < 0;
+    Carp::croak 'Offset outside string' if $offset > $size || $offset < -$size;
+
     my $piece = substr $data, $offset, $length;
     local ( $,, $\ );
     return $self->print($piece) ? length $piece : undef;
