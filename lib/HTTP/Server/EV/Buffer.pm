@@ -7,22 +7,27 @@ package HTTP::Server::EV::Buffer;
 use strict;
 use warnings;
 
-use Carp ();
+use Carp         ();
+use Scalar::Util qw(reftype);
 
 our $VERSION = '1.000';
 
 our $autoflush = 51_200;
 our %buffers;
 
-# An error in a call that comes by an attached handle is its caller's.
-our @CARP_NOT = ('HTTP::Server::EV::BufTie');
+# An error in a call that comes by one of these is their caller's.
+our @CARP_NOT = qw(HTTP::Server::EV::BufTie HTTP::Server::EV::CGI);
 
 sub CLONE_SKIP { return 1 }
 
 sub flush_wait {
     my ( $self, $callback ) = @_;
-    return $self->_flush_wait($callback) if $callback;
-    return $self->flush                  if !$INC{'Coro.pm'};
+    if ($callback) {
+        Carp::croak 'flush_wait takes a code reference'
+          if ( reftype($callback) // q{} ) ne 'CODE';
+        return $self->_flush_wait($callback);
+    }
+    return $self->flush if !$INC{'Coro.pm'};
 
     my $rouse = Coro::rouse_cb();
     $self->_flush_wait($rouse);
