@@ -10,7 +10,7 @@ use FindBin;
 use Test::More;
 
 use lib "$FindBin::Bin/lib";
-use TestServer qw(report);
+use TestServer qw(multipart report);
 
 # The bytes in filename="…" => the text of $file->name.
 my @FILE_NAMES = (
@@ -123,26 +123,128 @@ subtest 'A field after a file, and many of each' => sub {
       'none is lost or mixed up';
 };
 
-subtest 'Heads of parts as they may come' => sub {
-    my %heads = (
-        'filename before name' =>
-          'Content-Disposition: form-data; filename="a.txt"; name="file"',
-        'other header lines' => join "\r\n",
-        'X-Before: 1',
-        'Content-Disposition: form-data; name="file"; filename="a.txt"',
-        'Content-Transfer-Encoding: binary',
-    );
-    for my $what ( sort keys %heads ) {
-        is_deeply received( { head => $heads{$what}, content => 'x' } )->{files},
-          { file => ['a.txt'] }, $what;
+subtest 'Every byte in the name of a file' => sub {
+    for my $number ( 0 .. 0xff ) {
+        my $sent     = 'a' . chr($number) . 'z';
+        my $expected = cleaned($number);
+        $expected = $number == ord q{"} ? 'a' : "a${expected}z";
+        is_deeply received( { name => 'file', file_name => $sent, content => q{} } )
+          ->{files},
+          { file => [$expected] }, printable($sent);
     }
-    is_deeply received(
-        {
-            head    => 'Content-Disposition: form-data; name="file"; filename=""',
-            content => q{}
+};
+
+subtest 'Every byte as the name of a file' => sub {
+    for my $number ( grep { chr !~ /["\\]/ } 0 .. 0xff ) {
+        my $expected = cleaned($number);
+        $expected = '_' if $expected eq q{} || $expected eq q{.};
+        is_deeply received( { name => 'file', file_name => chr $number, content => q{} } )
+          ->{files},
+          { file => [$expected] }, printable( chr $number );
+    }
+};
+
+subtest 'Every byte in the name of a field' => sub {
+    for my $number ( 0 .. 0xff ) {
+        my $sent     = 'a' . chr($number) . 'z';
+        my $expected = $number == ord q{"} ? 'a' : $sent;
+        is_deeply received( { name => $sent, content => 'value' } )->{fields},
+          { $expected => 'value' }, printable($sent);
+    }
+};
+
+subtest 'Every byte in the value of a field' => sub {
+    for my $number ( 0 .. 0xff ) {
+        my $expected =
+          $number < 0x80 ? chr $number : Encode::decode( 'cp1251', chr $number );
+        is_deeply received( { name => 'field', content => 'a' . chr($number) . 'z' } )
+          ->{fields},
+          { field => "a${expected}z" }, printable( chr $number );
+    }
+};
+
+# The head of a part => the name of its field, and its file name if it is a file.
+my $FORM  = 'Content-Disposition: form-data';
+my @HEADS = (
+    [ qq{$FORM; name="a"}                                          => 'a' ],
+    [ qq{$FORM; name="a"; filename="f"}                            => 'a', 'f' ],
+    [ qq{$FORM; filename="f"; name="a"}                            => 'a', 'f' ],
+    [ qq{$FORM; filename="f";  name="a"}                           => 'a', 'f' ],
+    [ qq{$FORM;filename="f"; name="a"}                             => 'a', 'f' ],
+    [ qq{X-Before: 1\r\n$FORM; name="a"; filename="f"\r\nX: 2}     => 'a', 'f' ],
+    [ qq{X: filename="f"\r\nY: name="a"}                           => 'a', 'f' ],
+    [ qq{$FORM; name="a"\r\nContent-Type: text/plain; name="b"}    => 'a' ],
+    [ qq{Content-Type: text/plain; name="b"\r\n$FORM; name="a"}    => 'b' ],
+    [ qq{content-disposition: FORM-DATA; name="a"}                 => 'a' ],
+    [ qq{$FORM; name="a"; name="b"}                                => 'a' ],
+    [ qq{$FORM; name=""; name="b"; name="c"}                       => 'b' ],
+    [ qq{$FORM; name="a"; filename=""; filename="f"; filename="g"} => 'a', 'f' ],
+    [ qq{$FORM; name="a"; filename=""}                             => 'a' ],
+    [ qq{$FORM; name="a"; filename*=UTF-8''f}                      => 'a' ],
+    [ qq{$FORM; name="a"; filename*="f"}                           => 'a' ],
+    [ qq{$FORM; name="a"; filename="f"; filename*=UTF-8''g}        => 'a', 'f' ],
+    [ qq{$FORM; name=""}                                           => q{} ],
+    [ $FORM                                                        => q{} ],
+    [ 'X: y'                                                       => q{} ],
+    [ qq{$FORM; filename="f"}                                      => q{}, 'f' ],
+    [ qq{$FORM;name="a"}                                           => q{} ],
+    [ qq{$FORM;\tname="a"}                                         => q{} ],
+    [ qq{$FORM; Name="a"}                                          => q{} ],
+    [ qq{$FORM; name ="a"}                                         => q{} ],
+    [ qq{$FORM; name="a"; FileName="f"}                            => 'a' ],
+    [ qq{$FORM; name="a"; xfilename="f"}                           => 'a', 'f' ],
+    [ qq{$FORM; name="a\r\nb"}                                     => "a\r\nb" ],
+    [ qq{$FORM; name="a;b=c"}                                      => 'a;b=c' ],
+    [ qq{$FORM; name="a\\"b"; filename="c\\"d"}                    => 'a"b', 'c"d' ],
+    [ qq{$FORM; name="\\""}                                        => q{"} ],
+    [ qq{$FORM; name="a\\b\\"}                                     => undef ],
+    [ qq{$FORM; name="\\a\\;"; filename="C:\\dir\\f"} => '\\a\\;', 'C__dir_f' ],
+    [ qq{$FORM; name="a; filename=\\"f\\""}           => 'a; filename="f"' ],
+    [ qq{$FORM; name="a" filename="f"}                => 'a', 'f' ],
+    [ qq{$FORM; name="a}                              => undef ],
+    [ qq{$FORM; name="a"; filename="f}                => undef ],
+    [ qq{$FORM; name="a\r\nX: y}                      => undef ],
+    [ qq{$FORM; name="a\\"}                           => undef ],
+);
+
+subtest 'Heads of parts' => sub {
+    for my $case (@HEADS) {
+        my ( $head, $name, $file_name ) = @{$case};
+        my $part = { head => $head, content => 'x' };
+        if ( !defined $name ) {
+            is $server->upload( $part, $part )->{status}, 400,
+              printable($head) . ' is refused';
+            is $server->next_report->[0], 'on_error', 'and on_error called';
+            next;
         }
-      ),
-      { fields => { file => q{} }, files => {} }, 'an empty filename: a field';
+        my %expected = ( fields => { $name => 'x' }, files => {} );
+        %expected = ( fields => {}, files => { $name => [$file_name] } )
+          if defined $file_name;
+        is_deeply received($part), \%expected, printable($head);
+    }
+
+    my $bytes = multipart( { head => q{X}, content => 'x' } ) =~ s/\r\nX\r\n/\r\n/r;
+    my $type  = 'multipart/form-data; boundary=----TestServerBoundary7MA4YWxk';
+    $server->request( POST => q{/}, { 'Content-Type' => $type }, $bytes );
+    is_deeply scalar $server->await('seen'), { fields => { q{} => 'x' }, files => {} },
+      'no line at all';
+};
+
+subtest 'Several values of one name' => sub {
+    my @parts = map {
+        (
+            { name => 'a', content => $_ },
+            { name => 'a', content => q{}, file_name => "$_.txt" },
+            { name => 'b', content => q{}, file_name => "$_" }
+        )
+    } 1 .. 3;
+    my $seen = received(@parts);
+    is_deeply $seen,
+      {
+        fields => { a => 3 },
+        files  => { a => [ map { "$_.txt" } 1 .. 3 ], b => [ 1 .. 3 ] }
+      },
+      'the last one of a field, and all files in order';
 };
 
 $server->stop;
@@ -152,6 +254,15 @@ sub received {
     my (@parts) = @_;
     $server->upload(@parts);
     return scalar $server->await('seen');
+}
+
+# What becomes of the byte in the name of a file.
+sub cleaned {
+    my ($number) = @_;
+    my $byte = chr $number;
+    return q{} if $number == 0;
+    return '_' if $byte =~ m{[\t\n\x0b\r*/:<>?\\|]};
+    return $number < 0x80 ? $byte : Encode::decode( 'cp1251', $byte );
 }
 
 sub printable {

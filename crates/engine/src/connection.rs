@@ -236,9 +236,10 @@ impl Connection {
 
     /// The request has failed, and the application that knows of it is told.
     pub(crate) fn fail(&mut self, error: RequestError) -> Event {
+        let excess = |status| Some(status).filter(|_| self.options.error_responses);
         let status = match &error {
-            RequestError::TimedOut => Some(408),
-            RequestError::Exceeded(exceeded) => Some(exceeded.status()),
+            RequestError::TimedOut => excess(408),
+            RequestError::Exceeded(exceeded) => excess(exceeded.status()),
             RequestError::Malformed(malformed) => Some(malformed.status()),
             RequestError::Store(_) | RequestError::Dropped | RequestError::Disconnected => None,
         };

@@ -379,7 +379,7 @@ Bytes of one header line, without its line end.
 =item C<max_header_size> (65536)
 
 Bytes of the whole head, from the request line to the empty line; also bytes of the
-head of one multipart part.
+head of one multipart part, from its boundary to the empty line.
 
 =item C<max_headers> (100)
 
@@ -430,7 +430,8 @@ C<listen>.
 A multipart request has failed after C<on_multipart>: the client has gone or was
 silent for too long, the body is malformed or exceeds a limit, a file could not be
 written, or C<< $cgi->drop >> was called. The connection is closed when the callback
-returns. What you print is not sent. Temporary files go with the request object.
+returns. What you print is not sent; what you write to C<< $cgi->fh >> is. A malformed
+body is answered with 400 unless you have done so. Temporary files go with the request object.
 
 =head2 on_file_open
 

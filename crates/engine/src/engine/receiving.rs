@@ -218,8 +218,10 @@ impl Engine {
         let Some(connection) = self.connections.get_mut(slot) else {
             return;
         };
-        match status {
-            Some(status) if connection.options.error_responses => self.refuse(slot, status),
+        // The application that has answered by a descriptor of its own wants no second answer.
+        let answer = status.filter(|_| connection.options.error_responses || !connection.bypassed);
+        match answer {
+            Some(status) => self.refuse(slot, status),
             // What the application has written to a descriptor of its own is to arrive. A failed
             // request is over for everybody, so that sending may be shut down for all.
             _ if connection.bypassed && !connection.peer_ended => {
