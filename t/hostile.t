@@ -136,39 +136,6 @@ subtest 'A client that never reads a large reply, then vanishes' => sub {
     $server->stop;
 };
 
-# What the request head parser itself makes of each is tested beside it.
-my @MALFORMED = (
-    [ 'a line without a target',      "GET\r\n\r\n" ],
-    [ 'a version that is none',       "GET / HTTX/1.1\r\n\r\n" ],
-    [ 'a header without a colon',     "GET / HTTP/1.1\r\nHost localhost\r\n\r\n" ],
-    [ 'white space before the colon', "GET / HTTP/1.1\r\nHost : localhost\r\n\r\n" ],
-    [ 'a folded header',              "GET / HTTP/1.1\r\nHost: a\r\n b\r\n\r\n" ],
-    [ 'a NUL in a header',            "GET / HTTP/1.1\r\nHost: a\0b\r\n\r\n" ],
-    [ 'a negative length',            post_head('-1') ],
-    [ 'a length of letters',          post_head('abc') ],
-    [ 'a length beyond 64 bits',      post_head('99999999999999999999') ],
-    [ 'two different lengths',        post_head("5\r\nContent-Length: 6") ],
-    [
-        'the start of a TLS connection',
-        "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" . "\r\n" x 4
-    ],
-    [ 'control characters only', "\1\2\3\4\r\n\r\n" ],
-);
-
-subtest 'A malformed head is answered with 400 and closed' => sub {
-    my $server      = start();
-    my $descriptors = settled_descriptors($server);
-    for my $case (@MALFORMED) {
-        my ( $name, $bytes ) = @{$case};
-        my $client = $server->connect;
-        $client->send($bytes);
-        is $client->response->{status}, 400, $name;
-    }
-    is $server->request( GET => '/' )->{body}, 'done', 'others are served';
-    ok $server->await_descriptors($descriptors), 'no descriptor is left';
-    $server->stop;
-};
-
 subtest 'Rubbish never ends the server' => sub {
     my $server      = start();
     my $descriptors = settled_descriptors($server);
@@ -245,38 +212,6 @@ subtest 'Connections that say nothing do no harm' => sub {
     $server->stop;
 };
 
-subtest 'When descriptors run out, clients wait until there are some again' => sub {
-    plan skip_all => 'valgrind has descriptors of its own' if $ENV{UNDER_VALGRIND};
-    my ( @kept, $answers );
-    my $server = TestServer->start(
-        sub {
-            my ($server) = @_;
-            $server->on_command( sub { $answers = 1; undef @kept } );
-            $server->listen(
-                sub {
-                    answer(@_);
-                    push @kept, $_[0]
-                      if !$answers && $_[0]{headers}{REQUEST_URI} eq '/hold';
-                    report('called');
-                }
-            );
-        }
-    );
-    my $limit = 4 + settled_descriptors($server);
-    system( 'prlimit', '--pid', $server->pid, "--nofile=$limit:$limit" ) == 0
-      or plan skip_all => 'prlimit does not work here';
-
-    my @clients = map { $server->connect } 1 .. 10;
-    $_->send( request_bytes( GET => '/hold' ) ) for @clients;
-    $server->await('called');
-    ok $server->await_stderr(qr/Run out of open file descriptors/), 'a warning';
-    $server->tell('answer');
-    is $_->response->{body}, 'done', 'each is served in the end' for @clients;
-    $server->stop( stderr =>
-          qr/\A(?:HTTP::Server::EV[ ]ERROR:[ ]Can`t[ ]accept[ ]connection[.][^\n]+\n)+\z/x
-    );
-};
-
 done_testing;
 
 sub start {
@@ -305,12 +240,6 @@ sub errors {
     my %errors;
     $errors{ $server->await('on_error') }++ for 1 .. $count;
     return \%errors;
-}
-
-sub post_head {
-    my ($length) = @_;
-    return "POST / HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\n"
-      . "Content-Length: $length\r\n\r\n";
 }
 
 # The number of descriptors once a first request has made all that the server keeps.
