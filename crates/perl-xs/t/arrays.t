@@ -31,8 +31,10 @@ for my $case ( [ 'plain', sub { return [@_] } ],
         is_deeply [@$array], [ 1, 2, 3, undef, undef, 6 ], 'push and set';
         is array_len($array), 6, 'length';
         is_deeply [ array_values($array) ], [ 1, 2, 3, undef, undef, 6 ], 'values';
+        ok !Example::Probe::array_is_empty($array), 'not empty';
         array_clear($array);
         is array_len($array), 0, 'clear';
+        ok Example::Probe::array_is_empty($array), 'empty';
     };
 }
 
@@ -41,6 +43,14 @@ subtest 'a constant array' => sub {
     Internals::SvREADONLY( @array, 1 );
     is eval { array_push( \@array, 2 ); 1 }, undef, 'cannot be pushed to';
     like $@, qr/^Modification of a read-only value attempted at \Q$0\E/, 'as in Perl';
+};
+
+subtest 'data of Rust goes with the array and not with a copy' => sub {
+    my $array = [1];
+    is Example::Probe::array_attached($array), undef, 'none yet';
+    Example::Probe::array_attach( $array, 'data' );
+    is Example::Probe::array_attached($array),      'data', 'attached';
+    is Example::Probe::array_attached( [@$array] ), undef,  'not to a copy';
 };
 
 done_testing;

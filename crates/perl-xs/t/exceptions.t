@@ -17,6 +17,23 @@ subtest 'from Rust: a message' => sub {
     like $@, qr/^\x{263a} at /, 'text';
 };
 
+subtest "from Rust's own messages and errors" => sub {
+    eval { Example::Probe::croak_string("text \x{263a}\n") };
+    is $@, "text \x{263a}\n", 'a String';
+    eval { Example::Probe::croak_literal() };
+    is $@, "literal\n", 'a literal';
+    eval { Example::Probe::croak_system() };
+    like $@, qr/^No such file or directory \(os error 2\) at \Q$0\E/, "the system's";
+};
+
+subtest 'in Rust an error shows its message, and its kind to programmers' => sub {
+    my ( $text, $kind, $bytes ) = Example::Probe::error_texts( sub { die "\xf6\n" } );
+    is $text,  "\xf6\n", 'the message';
+    is $bytes, "\xf6\n", 'its bytes';
+    like $kind, qr/^Die\(Scalar\(0x[0-9a-f]+\)\)$/, 'the kind';
+    is_deeply [ Example::Probe::error_texts( sub { 1 } ) ], [], 'none';
+};
+
 subtest 'from Rust: an object' => sub {
     my $object = bless {}, 'Exception';
     eval { Example::Probe::die($object) };

@@ -42,6 +42,12 @@ subtest 'lists of any length come back' => sub {
     is scalar( Example::Probe::list( 1 .. 3 ) ), 3, 'the last one in scalar context';
 };
 
+subtest 'arguments can be counted and gone through' => sub {
+    ok Example::Probe::no_arguments(),       'none';
+    ok !Example::Probe::no_arguments(undef), 'one';
+    is_deeply [ Example::Probe::reversed( 1 .. 3 ) ], [ 3, 2, 1 ], 'all in order';
+};
+
 subtest 'a result can be the argument itself' => sub {
     my $variable = 1;
     is \Example::Probe::same_value($variable), \$variable, 'an alias';

@@ -38,6 +38,7 @@ for my $case ( [ 'plain', sub { return {@_} } ], [ 'tied', \&tied_hash ] ) {
         is $hash->{c}, 4, 'replace';
         ok hash_contains( $hash, 'c' ) && !hash_contains( $hash, 'd' ), 'contains';
         is hash_len($hash), 3, 'length';
+        ok !Example::Probe::hash_is_empty($hash), 'not empty';
         is hash_remove( $hash, 'c' ), 4,     'remove';
         is hash_remove( $hash, 'c' ), undef, 'remove nothing';
         is_deeply {
@@ -46,6 +47,7 @@ for my $case ( [ 'plain', sub { return {@_} } ], [ 'tied', \&tied_hash ] ) {
         is_deeply [ map { $_->[0] } pairs_of($hash) ], [ keys %$hash ], "in perl's order";
         hash_clear($hash);
         is hash_len($hash), 0, 'clear';
+        ok Example::Probe::hash_is_empty($hash), 'empty';
     };
 }
 
@@ -106,6 +108,14 @@ subtest 'an element can be changed, if it is not tied' => sub {
     my %hash = ( a => 1 );
     Example::Probe::assign( hash_get( \%hash, 'a' ), 2 );
     is $hash{a}, 2, 'changed';
+};
+
+subtest 'data of Rust goes with the hash and not with a copy' => sub {
+    my $hash = { key => 'value' };
+    is Example::Probe::hash_attached($hash), undef, 'none yet';
+    Example::Probe::hash_attach( $hash, 'data' );
+    is Example::Probe::hash_attached($hash),      'data', 'attached';
+    is Example::Probe::hash_attached( {%$hash} ), undef,  'not to a copy';
 };
 
 done_testing;

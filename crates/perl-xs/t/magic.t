@@ -52,6 +52,9 @@ subtest 'tied values are fetched once a reading' => sub {
     is number($tied), 1.5, 'number';
     ok !is_defined($tied),              'definedness';
     ok Example::Probe::is_array($tied), 'reference';
+    tie my $number, 'Tied', '1.5e3', 'x';
+    ok Example::Probe::looks_like_number($number),  'a number';
+    ok !Example::Probe::looks_like_number($number), 'none';
     Example::Probe::assign( $tied, 'stored' );
     is text($tied),                                        'stored', 'stored and fetched';
     is eval { Example::Probe::assign( $tied, 'die' ); 1 }, undef, 'an exception in STORE';

@@ -29,6 +29,11 @@ subtest 'references and classes' => sub {
     ok !Example::Probe::same( $object, my $other = $object ), 'not the same';
 };
 
+subtest 'what is a reference' => sub {
+    ok Example::Probe::is_reference($_), "$_" for \1, [], {}, sub { }, bless [], 'Some';
+    ok !Example::Probe::is_reference($_), 'none' for undef, 0, 'ARRAY(0x1)', *STDIN;
+};
+
 subtest 'a hash, array or sub is not a scalar' => sub {
     for my $container ( { key => 1 }, [1], sub ($;$) { 1 } ) {
         for my $use (

@@ -109,6 +109,12 @@ const FUNCTIONS: &[(&str, Function)] = &[
     }),
     ("context", context),
     ("list", |a| Ok(a.iter().cloned().collect::<Vec<_>>().into())),
+    ("no_arguments", |a| truth(a, a.is_empty())),
+    ("reversed", |a| {
+        let mut values: Vec<_> = a.into_iter().cloned().collect();
+        values.reverse();
+        Ok(values.into())
+    }),
     // Hashes and arrays.
     ("hash_get", |a| Ok(hash(a)?.get(bytes(a, 1)?)?.into())),
     ("hash_get_text", |a| {
@@ -128,6 +134,17 @@ const FUNCTIONS: &[(&str, Function)] = &[
     ("hash_contains", |a| {
         truth(a, hash(a)?.contains_key(bytes(a, 1)?)?)
     }),
+    ("hash_is_empty", |a| truth(a, hash(a)?.is_empty()?)),
+    ("hash_attach", |a| {
+        hash(a)?
+            .as_scalar()
+            .attach(Rc::new(string(a, 1)?))
+            .map(Returned::from)
+    }),
+    ("hash_attached", |a| {
+        let data: Option<Rc<String>> = hash(a)?.as_scalar().attached();
+        Ok(data.map(|data| text(a, &data)).into())
+    }),
     ("hash_len", |a| Ok(count(a, hash(a)?.len()?).into())),
     ("hash_clear", |a| hash(a)?.clear().map(Returned::from)),
     ("hash_pairs", hash_pairs),
@@ -140,6 +157,17 @@ const FUNCTIONS: &[(&str, Function)] = &[
     }),
     ("array_push", |a| {
         array(a)?.push(a.required(1, "value")?).map(Returned::from)
+    }),
+    ("array_is_empty", |a| truth(a, array(a)?.is_empty()?)),
+    ("array_attach", |a| {
+        array(a)?.attach(Rc::new(string(a, 1)?));
+        Ok(().into())
+    }),
+    ("array_attached", |a| {
+        let data: Option<Rc<String>> = array(a)?.attached();
+        let same: Option<Rc<String>> = array(a)?.as_scalar().attached();
+        assert_eq!(data, same);
+        Ok(data.map(|data| text(a, &data)).into())
     }),
     ("array_len", |a| Ok(count(a, array(a)?.len()?).into())),
     ("array_clear", |a| array(a)?.clear().map(Returned::from)),
@@ -192,6 +220,12 @@ const FUNCTIONS: &[(&str, Function)] = &[
     }),
     // Border cases.
     ("croak", |a| Err(Error::croak(string(a, 0)?))),
+    ("croak_string", |a| Err(string(a, 0)?.into())),
+    ("croak_literal", |_| Err("literal\n".into())),
+    ("croak_system", |_| {
+        Err(std::io::Error::from_raw_os_error(2).into())
+    }),
+    ("error_texts", error_texts),
     ("die", |a| Err(Error::Die(first(a)?))),
     ("panic", |a| panic!("{}", string(a, 0)?)),
     ("panicking_closure", panicking_closure),
@@ -409,6 +443,17 @@ fn numbers(arguments: &Arguments<'_>) -> Result<Returned> {
         Scalar::undef(perl),
     ]
     .into())
+}
+
+/// `error_texts($code)`: how the error the code ends with is shown to people and to programmers, and its bytes.
+fn error_texts(arguments: &Arguments<'_>) -> Result<Returned> {
+    let perl = arguments.perl();
+    let Err(error) = code(arguments)?.call(&[]) else {
+        return Ok(().into());
+    };
+    let texts = [format!("{error}"), format!("{error:?}")].map(|t| text(arguments, &t));
+    let bytes = Scalar::from_bytes(perl, &error.message_bytes());
+    Ok([texts.to_vec(), vec![bytes]].concat().into())
 }
 
 fn context(arguments: &Arguments<'_>) -> Result<Returned> {
