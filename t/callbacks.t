@@ -11,7 +11,8 @@ use Test::More;
 use lib "$FindBin::Bin/lib";
 use TestServer qw(backends report upload_bytes);
 
-my $LARGE = join q{}, map { chr( $_ * 7 % 251 ) } 1 .. 300_000;
+# More than a piece of file data has, and more than is ever written without the threads.
+my $LARGE = join q{}, map { pack 'N', $_ * 2_654_435_761 % 2**32 } 1 .. 600_000;
 my @PARTS = (
     { name => 'before', content => 'a field' },
     { name => 'upload', content => $LARGE, file_name => 'large.bin' },
@@ -19,6 +20,9 @@ my @PARTS = (
     { name => 'after',  content => 'another field' },
     { name => 'other',  content => 'x', file_name => 'one.txt', type => 'text/plain' },
 );
+
+# Around the sizes of the buffers there have been, and are.
+my @SIZES = ( 0, 1, map { ( $_ - 1, $_, $_ + 1 ) } 51_198, 65_536, 2**20 );
 
 for my $backend ( backends() ) {
     subtest "Every callback, once and in order, with $backend" => sub {
@@ -69,9 +73,9 @@ for my $backend ( backends() ) {
         is_deeply [ map { [ @{$_}{qw(name size on_disk)} ] }
               @{ $reports{on_file_received} } ],
           [
-            [ 'large.bin', 300_000, 300_000 ],
-            [ 'empty.txt', 0,       0 ],
-            [ 'one.txt',   1,       1 ]
+            [ 'large.bin', 2_400_000, 2_400_000 ],
+            [ 'empty.txt', 0,         0 ],
+            [ 'one.txt',   1,         1 ]
           ],
           'on_file_received: all of it is on the disk';
 
@@ -94,19 +98,47 @@ for my $backend ( backends() ) {
         $server->stop;
     };
 
-    subtest "A loop within a callback changes nothing, with $backend" => sub {
-        my $server = start( $backend, sub { EV::run( EV::RUN_NOWAIT() ) for 1 .. 20 } );
-        is $server->upload(@PARTS)->{body}, 'done', 'the upload is answered';
-        is_deeply [ map { $_->[0] } without_repeats( $server->reports_until('main') ) ],
-          [
-            'fork_hook',
-            'on_multipart',
-            qw(on_file_open on_file_write on_file_received),
-            qw(on_file_open on_file_received),
-            qw(on_file_open on_file_write on_file_received),
-            'main',
+    subtest "on_multipart does not wait for the body, with $backend" => sub {
+        my $server = start( $backend, sub { } );
+        my ( $head, $body ) = split /(?<=\r\n\r\n)/, upload_bytes(@PARTS), 2;
+        my $client = $server->connect;
+        $client->send($head);
+        $server->await('on_multipart');
+        $client->send($body);
+        is $client->response->{body}, 'done', 'the rest may come later';
+        $server->stop;
+    };
+
+    subtest "Files of sizes around those of buffers, with $backend" => sub {
+        my $server = start( $backend, sub { } );
+        my @files =
+          map { { name => "field$_", file_name => $_, content => piece($_) } } @SIZES;
+        my @parts = map { ( $_, { name => 'between', content => 'text' } ) } @files;
+        is $server->upload(@parts)->{body}, 'done', 'all in one request';
+
+        my ( @order, %written, %received );
+        for my $report ( without_repeats( $server->reports_until('main') ) ) {
+            my ( $callback, $details ) = @{$report};
+            push @order, "$callback $details->{name}"
+              if ref $details && defined $details->{name};
+        }
+        is_deeply \@order, [
+            map {
+                ( "on_file_open $_", $_ ? "on_file_write $_" : (), "on_file_received $_" )
+            } @SIZES
           ],
-          'each callback comes once and in order';
+'the callbacks of each file come together, and of an empty one no on_file_write';
+
+        for my $report ( @{ $server->{seen} } ) {
+            my ( $callback, $details ) = @{$report};
+            $written{ $details->{name} }  = $details if $callback eq 'on_file_write';
+            $received{ $details->{name} } = $details if $callback eq 'on_file_received';
+        }
+        is_deeply [ map { @{ $received{$_} }{qw(size on_disk)} } @SIZES ],
+          [ map { ( $_, $_ ) } @SIZES ], 'size, and what is on the disk at the end';
+        is_deeply [ map { @{ $written{$_} }{qw(size digest)} } grep { $_ } @SIZES ],
+          [ map { ( $_, sha256_hex( piece($_) ) ) } grep { $_ } @SIZES ],
+          'the pieces of each are the file';
         $server->stop;
     };
 
@@ -199,6 +231,12 @@ sub file {
 sub files {
     my ($cgi) = @_;
     return map { @{ $cgi->{file_a}{$_} } } reverse sort keys %{ $cgi->{file_a} };
+}
+
+# That many bytes, of which each place has its own.
+sub piece {
+    my ($size) = @_;
+    return substr $LARGE, $size % 97, $size;
 }
 
 sub request {
