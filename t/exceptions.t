@@ -1,6 +1,6 @@
 #!/usr/bin/env perl
-# exit in any callback ends the process as it does elsewhere; exceptions in callbacks that
-# are none of a request's course. See callback-actions.t for those that are.
+# Exceptions in callbacks besides those of a request's course, which callback-actions.t
+# has.
 
 use strict;
 use warnings;
@@ -11,7 +11,6 @@ use Test::More;
 use lib "$FindBin::Bin/lib";
 use TestServer qw(backends report upload_bytes);
 
-my @HOOKS = qw(on_multipart on_file_open on_file_write on_file_received);
 my @PARTS = (
     { name => 'field', content => 'text' },
     { name => 'file',  content => 'x' x 100_000, file_name => 'a.txt' },
@@ -19,26 +18,6 @@ my @PARTS = (
 );
 
 for my $backend ( backends() ) {
-    for my $hook (@HOOKS) {
-        subtest "exit in $hook ends the process, with $backend" => sub {
-            my $server = start( $backend, $hook => sub { exit 7 } );
-            my $client = $server->connect;
-            $client->send( upload_bytes(@PARTS) );
-            ok $client->is_closed, 'the connection is closed';
-            $server->ended( status => 7 );
-            is_deeply [ $server->files_left ], [], 'no file is left';
-        };
-    }
-
-    subtest "exit in on_error, with $backend" => sub {
-        my $server = start( $backend, on_error => sub { exit 8 } );
-        my $client = $server->connect;
-        $client->send( substr upload_bytes(@PARTS), 0, 50_000 );
-        $client->shutdown;
-        $server->ended( status => 8 );
-        is_deeply [ $server->files_left ], [], 'no file is left';
-    };
-
     subtest "die in the callbacks of save and fh, with $backend" => sub {
         my $server = start(
             $backend,
@@ -59,6 +38,29 @@ for my $backend ( backends() ) {
       if $backend eq 'AIO';
 }
 
+subtest
+  'With Blocking, die in the callbacks of save and fh is one where they are called' =>
+  sub {
+    my $server = start(
+        'Blocking',
+        on_file_received => sub {
+            my ( $cgi, $file ) = @_;
+            eval {
+                $file->fh( sub { die "in fh\n" } );
+            };
+            report( fh => $@ );
+            $file->save( '/dev/null/x', sub { die "in save\n" } );
+        }
+    );
+    is $server->upload(@PARTS)->{status}, undef,     'the request is dropped';
+    is $server->await('fh'),              "in fh\n", 'an eval around fh catches it';
+    is_deeply [ map { $_->[0] } $server->reports_until('on_error') ], ['on_error'],
+      'on_error';
+    ok $server->await_files(0), 'no file is left';
+    $server->stop(
+        stderr => qr/\A[^\n]*failed to move file[^\n]*\nERROR IN CALLBACK: in save\n\z/ );
+  };
+
 subtest 'die in the main callback: what was printed is sent' => sub {
     my $server = start_main( sub { die "in main\n" } );
     is $server->request( GET => '/' )->{body}, 'begun', 'the beginning of the page';
@@ -67,28 +69,30 @@ subtest 'die in the main callback: what was printed is sent' => sub {
     $server->stop( stderr => qr/\A(?:ERROR IN CALLBACK: in main\n){2}\z/ );
 };
 
-subtest 'exit in the main callback' => sub {
-    my $server = start_main( sub { exit 9 } );
-    my $client = $server->connect;
-    $client->send( upload_bytes(@PARTS) );
-    $server->ended( status => 9 );
-    is_deeply [ $server->files_left ], [], 'no file is left';
-};
-
-subtest 'exit runs END blocks and destructors' => sub {
-    my $server = start_main(
+subtest 'die in a thread, and in the handler of __WARN__' => sub {
+    plan skip_all => 'needs Coro::EV' if !eval { require Coro::EV };
+    my $server = TestServer->start(
         sub {
-            ## no critic (ProhibitStringyEval)
-            eval q{END { TestServer::report('END') } 1} or die $@;
-            our $global = bless [], 'Reporting';
-            exit 10;
+            my ($server) = @_;
+            require Coro::EV;
+            $server->listen(
+                sub {
+                    $_[0]->header;
+                    $_[0]->print('begun');
+                    ## no critic (RequireLocalizedPunctuationVars)
+                    $SIG{__WARN__} =
+                      sub { report( warning => @_ ); die "in __WARN__\n" };
+                    die "in a thread\n";
+                },
+                { threading => 1 }
+            );
         }
     );
-    my $client = $server->connect;
-    $client->send("GET / HTTP/1.0\r\n\r\n");
-    $server->await('END');
-    $server->await('destroyed');
-    $server->ended( status => 10 );
+    for ( 1 .. 2 ) {
+        is $server->request( GET => '/' )->{body}, 'begun', 'what was printed is sent';
+        is $server->await('warning'), "ERROR IN CALLBACK: in a thread\n", 'a warning';
+    }
+    $server->stop;
 };
 
 subtest 'die in later callbacks: flush_wait and onerror' => sub {
@@ -137,6 +141,3 @@ sub start_main {
         }
     );
 }
-
-package Reporting;
-sub DESTROY { return TestServer::report('destroyed') }
