@@ -108,6 +108,109 @@ for my $backend ( backends() ) {
     };
 }
 
+for my $backend ( backends() ) {
+    subtest "stop, start and drop while the body comes, with $backend" => sub {
+        my $server = TestServer->start(
+            sub {
+                my ($server) = @_;
+                my $upload;
+                $server->on_command(
+                    sub {
+                        my ($method) = @_;
+                        report( $method => $upload->$method );
+                        undef $upload if $method eq 'drop';
+                    }
+                );
+                $server->listen(
+                    sub { report( main => $_[0]{headers}{REQUEST_METHOD} ); answer(@_) },
+                    {
+                        on_multipart  => sub { ($upload) = @_ },
+                        on_file_open  => sub { report('on_file_open') },
+                        on_file_write => sub { report('on_file_write') },
+                        on_error      => sub {
+                            my ($cgi) = @_;
+                            syswrite $cgi->fh, 'dropped';
+                            report('on_error');
+                        },
+                    }
+                );
+            },
+            backend => $backend
+        );
+        my $bytes  = upload_bytes(@PARTS);
+        my $client = $server->connect;
+        $client->send( substr $bytes, 0, 100_000 );
+        $client->drained or die 'The server does not read';
+        $server->await('on_file_open');
+        for my $from ( 100_000, 200_000 ) {
+            $server->tell('stop');
+            is $server->await('stop'), 1, 'stop returns 1';
+            $client->send( substr $bytes, $from, 100_000 );
+            is $server->request( GET => '/' )->{body}, 'page', 'others are served';
+            is_deeply [ $server->reports_until('main') ], [ [ main => 'GET' ] ],
+              'nothing more of the file is reported';
+            $server->tell('start');
+            is $server->await('start'), 1, 'start returns 1';
+            is_deeply [ ( $server->reports_until('on_file_write') )[0] ],
+              [ ['on_file_write'] ], 'it goes on';
+            $client->drained or die 'The server does not read';
+        }
+        $server->tell('drop');
+        is $client->read_all, 'dropped', 'drop: on_error can reach the client';
+        my @errors = grep { $_->[0] eq 'on_error' } $server->reports_until('on_error');
+        $server->request( GET => '/' );
+        push @errors, grep { $_->[0] eq 'on_error' } $server->reports_until('main');
+        is @errors, 1, 'on_error is called once';
+        ok $server->await_files(0), 'no file is left';
+        $server->stop;
+    };
+
+    subtest "What a stopped request's client does is noticed at start, with $backend" =>
+      sub {
+        my %vanish = (
+            'closes'                => sub { $_[0]->close },
+            'resets the connection' => sub { $_[0]->reset },
+            'ends its sending side' => sub { $_[0]->shutdown },
+        );
+        for my $hook (@HOOKS) {
+            for my $way ( sort keys %vanish ) {
+
+                # A file that is complete, and half of another one.
+                my $bytes = upload_bytes(
+                    { name => 'file', content => 'x' x 20_000, file_name => 'a' },
+                    @PARTS );
+                my $server = start( $backend, $hook => \&stop_once );
+                my $client = $server->connect;
+                $client->send( substr $bytes, 0, 60_000 );
+                $server->await('stopped');
+                $vanish{$way}->($client);
+
+                $server->request( GET => '/' ) for 1 .. 3;
+                is_deeply [ map { $server->reports_until('main') } 1 .. 3 ],
+                  [ ( [ main => 'GET' ] ) x 3 ], "in $hook it $way: unnoticed";
+                $server->tell('start');
+                $server->await('on_error');
+                $server->request( GET => '/' );
+                is_deeply [ $server->reports_until('main') ], [ [ main => 'GET' ] ],
+                  'until start: on_error, once';
+                ok $server->await_files(0), 'no file is left';
+                $server->stop;
+            }
+        }
+      };
+
+    subtest "After start the timeout counts again, with $backend" => sub {
+        my $server = start( $backend, timeout => 0.5, on_multipart => \&stop_once );
+        my $client = $server->connect;
+        $client->send( substr upload_bytes(@PARTS), 0, 1000 );
+        $server->await('stopped');
+        $server->tell('start');
+        $server->await('on_error');
+        is $client->read_all, q{}, 'the connection is closed';
+        $server->stop;
+    };
+}
+
 subtest 'On a request that is over they do nothing' => sub {
     my $server = TestServer->start(
         sub {
