@@ -10,7 +10,7 @@ use FindBin;
 use Test::More;
 
 use lib "$FindBin::Bin/lib";
-use TestServer qw(backends report request_bytes upload_bytes);
+use TestServer qw(backends report upload_bytes);
 
 my @HOOKS = qw(on_multipart on_file_open on_file_write on_file_received);
 
@@ -237,23 +237,6 @@ subtest 'On a request that is over they do nothing' => sub {
     is_deeply [ $server->await('returned') ], [ 1, 1 ], 'the same results as ever';
     $client->send( substr $bytes, 100_000 );
     is $client->response->{body}, $DIGEST, 'and no other request is hit';
-    $server->stop;
-};
-
-subtest 'drop, in the main callback or later, ends a reply' => sub {
-    my $server = TestServer->start(
-        sub {
-            my ($server) = @_;
-            $server->on_command( sub { $kept->drop; undef $kept } );
-            $server->listen( sub { $kept = $_[0]; answer($kept); report('answered') },
-                { on_error => sub { report('on_error') } } );
-        }
-    );
-    my $client = $server->connect;
-    $client->send( request_bytes( GET => '/' ) );
-    $server->await('answered');
-    $server->tell('drop');
-    is $client->read_all, q{}, 'what waits is thrown away';
     $server->stop;
 };
 

@@ -53,7 +53,10 @@ impl Engine {
                 self.events.push_back(event);
                 self.restart_deadline(request.slot);
             }
-            _ => self.close(request.slot),
+            _ => {
+                connection.output.discard();
+                self.end_for_all(request.slot);
+            }
         }
     }
 

@@ -222,13 +222,7 @@ impl Engine {
         let answer = status.filter(|_| connection.options.error_responses || !connection.bypassed);
         match answer {
             Some(status) => self.refuse(slot, status),
-            // What the application has written to a descriptor of its own is to arrive. A failed
-            // request is over for everybody, so that sending may be shut down for all.
-            _ if connection.bypassed && !connection.peer_ended => {
-                connection.release();
-                self.linger(slot);
-            }
-            _ => self.close(slot),
+            None => self.end_for_all(slot),
         }
     }
 }

@@ -72,6 +72,19 @@ impl Engine {
         }
     }
 
+    /// A request that failed or was dropped is over for everybody, whoever has a duplicate of its
+    /// descriptor; but what was written to one is to arrive.
+    pub(super) fn end_for_all(&mut self, slot: usize) {
+        match self.connections.get_mut(slot) {
+            Some(connection) if connection.bypassed => {
+                connection.release();
+                self.linger(slot);
+                self.drained(slot);
+            }
+            _ => self.close(slot),
+        }
+    }
+
     pub(super) fn linger(&mut self, slot: usize) {
         let Some(connection) = self.connections.get_mut(slot) else {
             return;

@@ -241,6 +241,25 @@ fn a_duplicate_outlives_the_request() {
 }
 
 #[test]
+fn a_dropped_request_is_over_for_whoever_has_a_duplicate() {
+    let mut server = Server::new(ListenerOptions::default());
+    let client = exchange(
+        server.connect(),
+        b"GET / HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(),
+    );
+    let request = server.receive().request.unwrap();
+    let mut duplicate = TcpStream::from(server.engine.duplicate(request).unwrap().unwrap());
+    duplicate.write_all(b"from the duplicate").unwrap();
+    server.engine.write(request, b"pending");
+    server.engine.notify_drained(request);
+    server.engine.drop_request(request);
+    assert!(!server.engine.is_open(request));
+    assert!(matches!(server.next(), Event::Drained { .. }));
+    assert_eq!(server.until_done(client), b"from the duplicate");
+    drop(duplicate);
+}
+
+#[test]
 fn only_a_body_that_is_left_to_the_application_is_unread() {
     let surplus = b"GET /next HTTP/1.1\r\nHost: a\r\n\r\n";
     let form = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Type: a/b\r\nContent-Length: 3\r\n\r\na=b";
