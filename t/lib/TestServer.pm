@@ -60,6 +60,8 @@ sub start {
       or croak "Cannot listen: $@";
     $self->{port} = $self->{socket}->sockport;
 
+    mkdir $self->tmp_path;
+
     pipe $self->{reports}, my $reports_to_parent or croak "pipe: $!";
     socketpair $self->{commands}, my $commands_in_child, AF_UNIX, SOCK_STREAM, PF_UNSPEC
       or croak "socketpair: $!";
@@ -433,7 +435,6 @@ sub _serve {
     my ( $self, $setup ) = @_;
     ## no critic (RequireLocalizedPunctuationVars)
     $SIG{PIPE} = 'DEFAULT';
-    mkdir $self->tmp_path;
     open STDERR, '>', "$self->{directory}/stderr" or exit 254;
     STDERR->autoflush(1);
 
