@@ -464,7 +464,10 @@ sub _watch_parent {
         EV::READ(),
         sub {
             my $line = readline $self->{commands};
-            $self->{on_command}->( @{ $JSON->decode($line) } ) if defined $line;
+
+            # The test has ended, and left a process that the server has forked.
+            POSIX::_exit(1) if !defined $line;
+            $self->{on_command}->( @{ $JSON->decode($line) } );
         }
     );
     $_->keepalive(0) for $terminate, $command;
