@@ -113,24 +113,6 @@ for my $backend ( backends() ) {
     };
 }
 
-subtest 'A program that a callback runs inherits no descriptors' => sub {
-    my $server = start(
-        undef,
-        sub {
-            my ( $cgi, $file ) = @_;
-            $file->fh( sub { } );
-            my $link =
-              q{perl -e 'print map { readlink($_) . "\n" } glob "/proc/self/fd/*"'};
-            report(
-                inherited => grep { m{\A(?:socket:|anon_inode:)|\Q@{[ $file->path ]}\E} }
-                  qx{$link} );
-        }
-    );
-    is $server->upload(@PART)->{body}, 'done', 'it is answered';
-    is_deeply [ $server->await('inherited') ], [], 'no socket, no file';
-    $server->stop;
-};
-
 subtest 'cleanup_on_destroy is not for children' => sub {
     my $server = TestServer->start(
         sub {
