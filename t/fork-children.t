@@ -11,7 +11,7 @@ use POSIX ();
 use Test::More;
 
 use lib "$FindBin::Bin/lib";
-use TestServer qw(backends eventually report upload_bytes);
+use TestServer qw(backends report upload_bytes);
 
 # Large enough for the writer threads.
 my $LARGE  = join q{}, map { pack 'N*', $_ .. $_ + 999 } map { $_ * 1000 } 1 .. 800;
@@ -159,7 +159,7 @@ for my $backend ( backends() ) {
           ->{body},
           $DIGEST{small}, 'the parent replies';
         my $child = $server->await('forked');
-        ok eventually( sub { $server->stderr } ), 'the child warns';
+        ok $server->await_stderr(qr/./), 'the child warns';
         kill TERM => $child;
         is $server->await('ended'), $child, 'and is in its loop';
         ok $server->await_files(0), 'no file is left';

@@ -9,7 +9,7 @@ use FindBin;
 use Test::More;
 
 use lib "$FindBin::Bin/lib";
-use TestServer qw(backends eventually report request_bytes upload_bytes);
+use TestServer qw(backends report request_bytes upload_bytes);
 
 # So many clients at a time.
 my $AT_A_TIME = 20;

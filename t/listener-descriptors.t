@@ -18,7 +18,7 @@ use IO::Socket::INET;
 use Test::More;
 
 use lib "$FindBin::Bin/lib";
-use TestServer qw(eventually report request_bytes);
+use TestServer qw(report request_bytes);
 
 my $WARNING =
     'HTTP::Server::EV ERROR: Can`t accept connection. Run out of open file '
@@ -31,7 +31,7 @@ subtest 'Clients wait, with one warning, and each is served as another ends' => 
     my $server  = start( room => 2 );
     my @clients = map { client( $server, $REQUEST ) } 1 .. 8;
     $server->await('serving') for 1 .. 2;
-    ok eventually( sub { $server->stderr } ), 'there is a warning';
+    ok $server->await_stderr(qr/./), 'there is a warning';
     for ( 3 .. 8 ) {
         $server->tell('answer');
         $server->await('serving');
@@ -45,7 +45,7 @@ subtest 'Clients wait, with one warning, and each is served as another ends' => 
 subtest 'It comes back by itself when somebody else closes a descriptor' => sub {
     my $server = start( room => 0 );
     my $client = client( $server, $REQUEST );
-    ok eventually( sub { $server->stderr } ), 'there is a warning';
+    ok $server->await_stderr(qr/./), 'there is a warning';
     $server->tell( 'release', 'report' );
     $server->await('serving');
     $server->tell('answer');
@@ -56,7 +56,7 @@ subtest 'It comes back by itself when somebody else closes a descriptor' => sub 
 subtest 'It is quiet while it waits' => sub {
     my $server = start( room => 0 );
     my $client = client( $server, $REQUEST );
-    ok eventually( sub { $server->stderr } ), 'there is a warning';
+    ok $server->await_stderr(qr/./), 'there is a warning';
     $server->tell('count rounds');
     cmp_ok $server->await('rounds'), '<', 50, 'rounds of the loop in half a second';
     $server->tell( 'release', 'answer' );
@@ -79,7 +79,7 @@ subtest 'The next shortage is told again' => sub {
     my $server = start( room => 1 );
     for my $shortage ( 1 .. 3 ) {
         my @clients = map { client( $server, $REQUEST ) } 1 .. 3;
-        ok eventually( sub { $server->stderr eq $WARNING x $shortage } ),
+        ok $server->await_stderr(qr/\A(?:\Q$WARNING\E){$shortage}\z/),
           "warning $shortage";
         for (@clients) {
             $server->await('serving');
@@ -96,7 +96,7 @@ subtest 'Who was stopped meanwhile stays stopped' => sub {
     my $first  = client( $server, $REQUEST );
     $server->await('serving');
     my $waiting = client( $server, $REQUEST );
-    ok eventually( sub { $server->stderr } ), 'there is a warning';
+    ok $server->await_stderr(qr/./), 'there is a warning';
     $server->tell( 'stop', 'answer', 'release' );
     is $first->response->{body}, 'page', 'one connection ends';
     my $to_other = TestServer::Client->new($other);
@@ -115,7 +115,7 @@ subtest 'Who was stopped meanwhile stays stopped' => sub {
 subtest 'A child that is forked in a shortage, and has closed something, serves' => sub {
     my $server = start( room => 0 );
     my $client = client( $server, $REQUEST );
-    ok eventually( sub { $server->stderr } ), 'there is a warning';
+    ok $server->await_stderr(qr/./), 'there is a warning';
     $server->tell('fork');
     my $child = $server->await('child');
     is $client->response->{body}, "page of $child", 'its reply';

@@ -10,7 +10,7 @@ use IO::Socket::INET;
 use Test::More;
 
 use lib "$FindBin::Bin/lib";
-use TestServer qw(multipart report request_bytes upload_bytes);
+use TestServer qw(report request_bytes);
 
 subtest 'timeout, header_timeout, write_timeout' => sub {
     my $server = start( { timeout => 0.5 } );
@@ -46,63 +46,15 @@ subtest 'timeout, header_timeout, write_timeout' => sub {
     $server->stop;
 };
 
-# Requests of just this size, in what the limit counts.
-my $FORM   = { 'Content-Type' => 'application/x-www-form-urlencoded' };
-my @LIMITS = (
-    [ max_uri => 20, 414, sub { request_bytes( GET => q{/} . 'x' x ( $_[0] - 1 ) ) } ],
-    [
-        max_headers => 5,
-        431,
-        sub {
-            head_of( map { "H$_" } 3 .. $_[0] );
-        }
-    ],
-    [ max_header_line => 30, 431, sub { head_of( 'H' x ( $_[0] - 3 ) ) } ],
-    [
-        max_urlencoded_body => 10,
-        413, sub { request_bytes( POST => q{/}, $FORM, 'x' x $_[0] ) }
-    ],
-    [ max_field_name  => 5, 413, sub { upload_bytes( field( 'n' x $_[0], q{} ) ) } ],
-    [ max_field_value => 5, 413, sub { upload_bytes( field( 'n', 'x' x $_[0] ) ) } ],
-    [ max_file_name => 5, 413, sub { upload_bytes( file( 'n' x $_[0], q{} ) ) } ],
-    [ max_file_size => 5, 413, sub { upload_bytes( file( 'n',         'x' x $_[0] ) ) } ],
-    [ max_files     => 2,   413, sub { upload_bytes( ( file( 'n', q{} ) ) x $_[0] ) } ],
-    [ max_parts     => 2,   413, sub { upload_bytes( ( field( 'n', q{} ) ) x $_[0] ) } ],
-    [ max_body_size => 500, 413, \&body_of ],
-);
-for my $limit (@LIMITS) {
-    my ( $option, $maximum, $status, $request ) = @{$limit};
-    subtest "$option: as much passes, more does not" => sub {
-        my $server = start( { $option => $maximum, error_responses => 1 } );
-        is response( $server, $request->($maximum) )->{body}, 'page', 'as much';
-        is response( $server, $request->( $maximum + 1 ) )->{status}, $status,
-          'more: with error_responses';
-        ok $server->await_files(0), 'no file is left';
-        $server->stop;
+subtest 'The options of new are the defaults, and those of listen win' => sub {
+    my $server = start( { error_responses => 1, max_uri => 5 }, { max_uri => 4 } );
+    is response( $server, request_bytes( GET => '/1234' ) )->{body},    'page', 'as much';
+    is response( $server, request_bytes( GET => '/12345' ) )->{status}, 414,    'more';
+    $server->stop;
 
-        $server = start( {}, { $option => $maximum } );
-        is response( $server, $request->($maximum) )->{body}, 'page',
-          'as much: the option was given to new';
-        is response( $server, $request->( $maximum + 1 ) )->{status}, undef,
-          'more: without a word else';
-        $server->stop;
-
-        $server = start( { $option => $maximum + 1 }, { $option => $maximum } );
-        is response( $server, $request->( $maximum + 1 ) )->{body}, 'page',
-          'the option of the listener counts for it';
-        $server->stop;
-    };
-}
-
-subtest 'max_connections: one more is closed at once' => sub {
-    my $server  = start( { max_connections => 2 } );
-    my @clients = map { $server->connect } 1 .. 2;
-    $_->send('GET ') for @clients;
-    $_->drained for @clients;
-    ok $server->connect->is_closed, 'the third';
-    $_->send("/ HTTP/1.0\r\n\r\n") for @clients;
-    is $_->response->{body}, 'page', 'the others are served' for @clients;
-    is $server->request( GET => '/' )->{body}, 'page', 'and then there is room again';
+    $server = start( {}, { error_responses => 1, max_uri => 4 } );
+    is response( $server, request_bytes( GET => '/1234' ) )->{status}, 414,
+      'where listen has none';
     $server->stop;
 };
 
@@ -144,12 +96,11 @@ for my $in (qw(listen new)) {
 my @NUMBER  = ( 'a whole number, 0 or more',          -1,     'many', [] );
 my @SECONDS = ( 'a number of seconds, or 0 for none', -1,     'soon', 1e19, [] );
 my @CODE    = ( 'a code reference',                   'main', [], {} );
-my @WRONG   = (
-    (
-        map { [ $_, @NUMBER ] } 'max_connections', 'max_cookies',
-        'max_urlencoded_fields',                   'max_header_size',
-        map { $_->[0] } @LIMITS
-    ),
+my @LIMITS  = map { "max_$_" } qw(body_size connections cookies field_name field_value
+  file_name file_size files header_line header_size headers parts uri urlencoded_body
+  urlencoded_fields);
+my @WRONG = (
+    ( map { [ $_, @NUMBER ] } @LIMITS ),
     ( map { [ $_, @SECONDS ] } qw(header_timeout write_timeout) ),
     (
         map { [ $_, @CODE ] }
@@ -259,28 +210,6 @@ sub answer {
     $cgi->header;
     $cgi->print('page');
     return;
-}
-
-sub body_of {
-    my ($size) = @_;
-    my $overhead = length multipart( field( 'n', q{} ) );
-    return upload_bytes( field( 'n', 'x' x ( $size - $overhead ) ) );
-}
-
-sub field {
-    my ( $name, $content ) = @_;
-    return { name => $name, content => $content };
-}
-
-sub file {
-    my ( $file_name, $content ) = @_;
-    return { name => 'n', file_name => $file_name, content => $content };
-}
-
-# With Host and Connection besides.
-sub head_of {
-    my (@names) = @_;
-    return request_bytes( GET => q{/}, { map { $_ => 1 } @names } );
 }
 
 sub response {
