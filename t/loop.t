@@ -9,7 +9,7 @@ use FindBin;
 use Test::More;
 
 use lib "$FindBin::Bin/lib";
-use TestServer qw(report request_bytes);
+use TestServer qw(backends report request_bytes upload_bytes);
 
 subtest 'The loop ends when every listener is stopped' => sub {
     my $server = TestServer->start(
@@ -130,4 +130,169 @@ subtest 'A child that is forked in a callback does not hold the client' => sub {
     $server->stop;
 };
 
+# What comes in which order; a file is written in more than one piece.
+my @CALLS = (
+    qw(on_multipart on_file_open on_file_write on_file_received),
+    qw(on_file_open on_file_received main)
+);
+my $UPLOAD = upload_bytes(
+    { name => 'file', content => 'x' x 1_200_000, file_name => 'a' },
+    { name => 'file', content => q{},             file_name => 'empty' },
+);
+
+for my $backend ( backends() ) {
+    for my $callback (qw(on_multipart on_file_open on_file_write on_file_received main)) {
+        subtest "A loop within $callback serves the others, with $backend" => sub {
+            my $server = looping( $backend, $callback );
+            my $client = $server->connect;
+            $client->send($UPLOAD);
+            my @calls = $server->reports_until('loop');
+
+            # Two others, each with a loop in the loop, and a whole upload.
+            is $server->request( GET => '/' )->{body}, 'done', 'a page';
+            my $nested = $server->connect;
+            $nested->send( request_bytes( GET => '/nested' ) );
+            is $nested->response->{body}, 'done', 'a page with a loop of its own';
+            my $other = $server->connect;
+            $other->send( $UPLOAD =~ s{/}{/other}r );
+            is $other->response->{body}, 'done', 'an upload';
+
+            $server->tell('break');
+            is $client->response->{body}, 'done', 'this one goes on then';
+            push @calls, $server->reports_until('end');
+            my @own = map { $_->[0] } grep { !$_->[1] } @calls;
+            like "@own", qr/$callback loop after/,
+              'none of its callbacks is called within';
+            is_deeply [ without_repeats( grep { !/\A(?:loop|after|end)\z/ } @own ) ],
+              \@CALLS, 'each comes once';
+            ok $server->await_files(0), 'no file is left';
+            $server->stop;
+        };
+    }
+
+    subtest "A loop within on_error serves the others, with $backend" => sub {
+        my $server = looping( $backend, 'on_error' );
+        my $client = $server->connect;
+        $client->send( substr $UPLOAD, 0, 500_000 );
+        $client->shutdown;
+        $server->await('loop');
+        is $server->request( GET => '/' )->{body}, 'done', 'a page';
+        $server->tell('break');
+        ok $client->is_closed, 'the connection is closed';
+        my @reports = grep { !$_->[1] } $server->reports_until('end');
+        is_deeply [ map { $_->[0] } @reports ], [ 'after', 'end' ], 'on_error comes once';
+        ok $server->await_files(0), 'no file is left';
+        $server->stop;
+    };
+}
+
+subtest 'A request that is dropped in a loop within its callback' => sub {
+    my $server = TestServer->start(
+        sub {
+            my $test = shift;
+            my $upload;
+            $test->on_command( sub { $upload->drop; undef $upload } );
+            $test->listen(
+                sub { },
+                {
+                    on_file_open => sub {
+                        ($upload) = @_;
+                        report('loop');
+                        EV::run();
+                        report('after');
+                    },
+                    on_file_write => sub { report('on_file_write') },
+                    on_error      => sub { report('on_error'); EV::break() },
+                }
+            );
+        }
+    );
+    my $client = $server->connect;
+    $client->send($UPLOAD);
+    $server->await('loop');
+    $server->tell('drop');
+    ok $client->is_closed, 'is closed';
+    is_deeply [ $server->reports_until('after') ], [ ['on_error'], ['after'] ],
+      'on_error is called in that loop';
+    ok $server->await_files(0), 'no file is left';
+    $server->stop;
+};
+
+subtest 'Loops within the callbacks of two requests end in their order' => sub {
+    my $server = TestServer->start(
+        sub {
+            my $test = shift;
+            $test->on_command( sub { EV::break() } );
+            $test->listen(
+                sub {
+                    my $cgi = shift;
+                    report("begin $cgi->{headers}{REQUEST_URI}");
+                    EV::run();
+                    $cgi->header;
+                    $cgi->print('done');
+                    report("end $cgi->{headers}{REQUEST_URI}");
+                }
+            );
+        }
+    );
+    my @clients = map { $server->connect } 1 .. 3;
+    for my $number ( 0 .. 2 ) {
+        $clients[$number]->send( request_bytes( GET => "/$number" ) );
+        $server->await("begin /$number");
+    }
+    for my $number ( reverse 0 .. 2 ) {
+        $server->tell('break');
+        $server->await("end /$number");
+        is $clients[$number]->response->{body}, 'done', "the one begun as number $number";
+    }
+    $server->stop;
+};
+
 done_testing;
+
+# A server that runs a loop in the first callback of this name of each request for "/" with
+# a body, until `break`, and in the main callback for "/nested".
+sub looping {
+    my ( $backend, $name ) = @_;
+    return TestServer->start(
+        sub {
+            my $test    = shift;
+            my $looped  = 0;
+            my %options = map {
+                my $callback = $_;
+                $callback => sub {
+                    my $cgi   = shift;
+                    my $other = $cgi->{headers}{REQUEST_URI} ne '/'
+                      || $cgi->{headers}{REQUEST_METHOD} ne 'POST';
+                    report( $callback, $other ? 1 : () );
+                    if ( !$other && $callback eq $name && !$looped++ ) {
+                        report('loop');
+                        EV::run();
+                        report('after');
+                        report('end') if $name eq 'on_error';
+                    }
+                    return if $callback ne 'main';
+                    EV::run( EV::RUN_NOWAIT() )
+                      if $cgi->{headers}{REQUEST_URI} eq '/nested';
+                    $cgi->header;
+                    $cgi->print('done');
+                    report('end') if !$other;
+                }
+            } @CALLS, 'on_error';
+            $test->on_command( sub { EV::break() } );
+            $test->listen( delete $options{main}, \%options );
+        },
+        backend => $backend
+    );
+}
+
+# Many pieces of a file in a row count as one.
+sub without_repeats {
+    my @names = @_;
+    my $last  = q{};
+    return grep {
+        my $is_repeated = $_ eq 'on_file_write' && $last eq $_;
+        $last = $_;
+        !$is_repeated
+    } @names;
+}
