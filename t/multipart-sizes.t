@@ -90,6 +90,34 @@ for my $backend ( backends() ) {
     $server->stop;
 }
 
+# Larger than what is written without threads.
+for my $backend ( backends() ) {
+    for my $hooked ( 0, 1 ) {
+        my $name = $hooked ? 'on_file_write and on_file_received' : 'on_file_received';
+        subtest "$name come when the bytes are in the file, with $backend" => sub {
+            my $server = TestServer->start(
+                sub {
+                    my ($server) = @_;
+                    my %hooks = ( on_file_received => \&report_received );
+                    $hooks{on_file_write} = \&take_piece if $hooked;
+                    $server->listen( \&answer, \%hooks );
+                },
+                backend => $backend
+            );
+            for my $size ( 1, 2**20 - 1, 2**20 + 1, 10_000_000 ) {
+                my $content = pattern($size);
+                is upload( $server, $content ), expected($content), "$size bytes arrive";
+                my ( $complete, $digest, $early ) = $server->await('received');
+                ok $complete, 'the file is complete by then';
+                next if !$hooked;
+                is $digest, sha256_hex($content), 'the pieces are the file';
+                is $early,  0,                    'each is in the file';
+            }
+            $server->stop;
+        };
+    }
+}
+
 subtest 'Bytes after the body are no harm' => sub {
     my $server = TestServer->start( sub { $_[0]->listen( \&answer ) } );
     my $client = $server->connect;
@@ -108,6 +136,26 @@ sub answer {
     my @fields = map { $cgi->post($_)->[0] } qw(before after);
     $cgi->header;
     $cgi->print( join q{ }, $file->size, $digest, @fields );
+    return;
+}
+
+# Of each piece: whether the file has so much of it.
+sub take_piece {
+    my ( $cgi, $file, $bytes ) = @_;
+    $cgi->{digest} ||= Digest::SHA->new(256);
+    $cgi->{digest}->add($bytes);
+    $cgi->{taken} += length $bytes;
+    $cgi->{early}++ if $file->size != $cgi->{taken} || -s $file->path < $cgi->{taken};
+    return;
+}
+
+sub report_received {
+    my ( $cgi, $file ) = @_;
+    my $digest = $cgi->{digest} && $cgi->{digest}->hexdigest;
+    report(
+        received => -s $file->path == $file->size ? 1 : 0,
+        $digest, $cgi->{early} || 0
+    );
     return;
 }
 
