@@ -418,7 +418,7 @@ with C<HTTP::Server::EV: NAME takes a code reference>. What they return is ignor
 Called without arguments, once, from within C<listen>: the socket is bound and
 listening, and nothing watches it yet. Processes that are forked here share the
 socket, and each connection is accepted by one of them. An exception leaves
-C<listen>.
+C<listen>, and the socket is closed.
 
 =head2 on_error
 
@@ -578,7 +578,8 @@ There is no main callback.
 
 =item C<HTTP::Server::EV cannot listen on ADDRESS: REASON>
 
-The address is none, in use or not permitted, or the socket is not listening.
+The address is none, in use or not permitted, or the socket is not listening. For
+C<< { fd => 3 } >> the address is C<descriptor 3>.
 
 =item C<HTTP::Server::EV: fd takes the number of a listening socket>
 
@@ -660,7 +661,8 @@ The server, once there is one.
 
     $HTTP::Server::EV::listeners{8080}->stop;
 
-All listeners, by the first argument of L</listen> as a string.
+All listeners, by the first argument of L</listen> as a string. One that is deleted here
+goes on listening; see L<HTTP::Server::EV::PortListener/stop>.
 
 =head2 $HTTP::Server::EV::tmp_path
 
@@ -679,9 +681,10 @@ A warning: one of your callbacks has died with this text.
 
 =item C<HTTP::Server::EV ERROR: Can`t accept connection. Run out of open file descriptors! ...>
 
-A warning: the process has no descriptor left for another connection. Clients wait
-until one is closed, and accepting is also tried again from time to time. Raise the
-limit (C<ulimit -n>) or set L</max_connections>.
+A warning: the process has no descriptor left for a client that waits. It comes once,
+until everybody who has waited is served. Accepting goes on when a connection is closed,
+and is also tried again at least once a second, as other descriptors may be free. Raise
+the limit (C<ulimit -n>) or set L</max_connections>.
 
 =back
 
@@ -698,8 +701,15 @@ kills it, the next start may call L</cleanup>.
 
 =head2 Processes
 
-A child of C<fork> goes on listening, and lets go of its parent's connections. To
-share the work among processes, fork in L</fork_hook>.
+A child of C<fork> lets go of its parent's connections and files, wherever it was forked:
+to exit, to run a program or to do something else, it needs no care. If it returns to
+the loop, it goes on listening on the sockets of its parent; stop the listeners there if
+it should not. It may listen on sockets of its own. Programs that are run inherit no
+descriptor of the server.
+
+To share the work among processes, fork in L</fork_hook>. A worker that has died is
+replaced by forking again, from C<EV::child> for example; clients whose requests it had
+are cut off, and no others.
 
 =head2 Threads
 
