@@ -105,6 +105,17 @@ subtest 'A body of no bytes is complete with the head' => sub {
     $server->stop;
 };
 
+subtest 'Forms of the length' => sub {
+    my $server = start();
+    for my $length ( '3', '003', '3, 3', '3,3', "3\r\nContent-Length: 3", " \t3\t " ) {
+        my $bytes =
+          "POST / HTTP/1.0\r\nContent-Type: x\r\nContent-Length:$length\r\n\r\na=1";
+        is_deeply $server->seen($bytes), { begun => undef, body => 'a=1', a => [1] },
+          $length =~ s/([^ -~])/sprintf '\\x%02x', ord $1/ger;
+    }
+    $server->stop;
+};
+
 subtest 'REQUEST_BODY is the bytes that were sent' => sub {
     my $server = TestServer->looking(
         sub {
@@ -122,8 +133,11 @@ subtest 'REQUEST_BODY is the bytes that were sent' => sub {
         'x' x 50_000
     );
     for my $body (@bodies) {
-        is_deeply $server->seen( POST => q{/}, { 'Content-Type' => 'text/plain' },
-            $body ),
+        is_deeply $server->seen(
+            POST => q{/},
+            { 'Content-Type' => 'text/plain' },
+            $body
+          ),
           [ 'bytes', $body ], length($body) . ' bytes';
     }
 

@@ -6,6 +6,7 @@ use strict;
 use warnings;
 use utf8;
 
+use Encode ();
 use FindBin;
 use Test::More;
 
@@ -61,6 +62,7 @@ my @LIMITED = (
 );
 
 my $server = TestServer->looking( \&look );
+my $chance = TestServer->looking( sub { return printable( look( $_[0] )->{post} ) } );
 
 subtest 'Fields of a query' => sub {
     for my $case (@FIELDS) {
@@ -102,6 +104,28 @@ subtest 'Every byte, raw in a body' => sub {
     }
 };
 
+subtest 'Bodies made by chance are read as a few lines of Perl read them' => sub {
+    my @pieces = (
+        qw(a b & ; = % %4 %41 %zz %26 %3D %25 %00 + 0),
+        '%D1%8F', '%FF', '%ED%A0%80', "\xd1\x8f", "\xe0", q{ }, "\r\n"
+    );
+
+    # The same at each run: numbers of a linear congruential generator.
+    my $number = 1;
+    my $next   = sub {
+        $number = ( $number * 1_103_515_245 + 12_345 ) % 2**31;
+        ( $number >> 8 ) % $_[0];
+    };
+    my @wrong;
+    for ( 1 .. 1_000 ) {
+        my $body = join q{},
+          map { $pieces[ $next->( scalar @pieces ) ] } 1 .. 2 + $next->(30);
+        my $got = $chance->seen( POST => q{/}, $FORM, $body );
+        push @wrong, $body if $got ne printable( lists( fields_of($body) ) );
+    }
+    is_deeply \@wrong, [], 'all of them';
+};
+
 subtest '1024 fields, and what is beyond them stays in the last one' => sub {
     my @fields = map { [ "f$_", $_ ] } 1 .. 1025;
     my $sent   = join q{&}, map { join q{=}, @{$_} } @fields;
@@ -114,7 +138,7 @@ subtest '1024 fields, and what is beyond them stays in the last one' => sub {
       lists( ( [ 'a', undef ] ) x 1023, [ 'a;a', undef ] ), 'in a query';
 };
 
-$server->stop;
+$_->stop for $server, $chance;
 
 my %limit_by = (
     'the option of listen' =>
@@ -300,6 +324,43 @@ sub answer {
 sub look {
     my ($cgi) = @_;
     return { map { $_ => [ $cgi->{$_} || {}, $cgi->{"${_}_a"} || {} ] } qw(get post) };
+}
+
+# The fields of a body.
+sub fields_of {
+    my ($body) = @_;
+    my @fields;
+    for my $field ( split /[&;]/, $body, 1024 ) {
+        my ( $name, $value ) = split /=/, $field, 2;
+        my @texts   = map   { decoded($_) } $name // q{}, defined $value ? $value : ();
+        my $is_utf8 = !grep { !utf8::decode( my $copy = $_ ) } @texts;
+        @texts = map { text( $_, $is_utf8 ) } @texts;
+        push @fields, [ $texts[0], $texts[1] ];
+    }
+    return @fields;
+}
+
+sub decoded {
+    my ($bytes) = @_;
+    return $bytes =~ s/%([[:xdigit:]]{2})/chr hex $1/ger;
+}
+
+sub text {
+    my ( $bytes, $is_utf8 ) = @_;
+    return Encode::decode( 'cp1251', $bytes ) if !$is_utf8;
+    utf8::decode($bytes);
+    return $bytes;
+}
+
+# What may hold surrogates, which JSON cannot carry.
+sub printable {
+    my ($data) = @_;
+    return 'undef' if !defined $data;
+    return join q{,}, '[', map( { printable($_) } @{$data} ), ']' if ref $data eq 'ARRAY';
+    return join q{ }, map { ord } split //, $data if !ref $data;
+    return join q{,}, '{',
+      map( { printable($_) => printable( $data->{$_} ) } sort keys %{$data} ),
+      '}';
 }
 
 # The same, as these fields should give it.

@@ -107,11 +107,12 @@ for my $backend ( backends() ) {
             for my $size ( 1, 2**20 - 1, 2**20 + 1, 10_000_000 ) {
                 my $content = pattern($size);
                 is upload( $server, $content ), expected($content), "$size bytes arrive";
-                my ( $complete, $digest, $early ) = $server->await('received');
+                my ( $complete, $digest, $early, $odd ) = $server->await('received');
                 ok $complete, 'the file is complete by then';
                 next if !$hooked;
                 is $digest, sha256_hex($content), 'the pieces are the file';
                 is $early,  0,                    'each is in the file';
+                is $odd,    0,                    'each has 1 byte to 1 MiB';
             }
             $server->stop;
         };
@@ -146,6 +147,7 @@ sub take_piece {
     $cgi->{digest}->add($bytes);
     $cgi->{taken} += length $bytes;
     $cgi->{early}++ if $file->size != $cgi->{taken} || -s $file->path < $cgi->{taken};
+    $cgi->{odd}++ if $bytes eq q{} || length $bytes > 2**20 || utf8::is_utf8($bytes);
     return;
 }
 
@@ -154,7 +156,7 @@ sub report_received {
     my $digest = $cgi->{digest} && $cgi->{digest}->hexdigest;
     report(
         received => -s $file->path == $file->size ? 1 : 0,
-        $digest, $cgi->{early} || 0
+        $digest, map { $cgi->{$_} || 0 } qw(early odd)
     );
     return;
 }
