@@ -17,6 +17,15 @@ our $VERSION = '1.000';
 # "$Coro::current" (the empty string without Coro) => Buffer
 our %storage;
 
+# Handles that are made local by name, and may be so by several threads at once.
+my %STANDARD = (
+    '*main::STDOUT' => { handle => \*STDOUT, descriptor => 1 },
+    '*main::STDERR' => { handle => \*STDERR, descriptor => 2 },
+);
+
+# The same key => those of them that the thread has attached, by name
+my %standard_handles;
+
 sub CLONE_SKIP { return 1 }
 
 sub TIEHANDLE {
@@ -70,25 +79,52 @@ sub READLINE {
     Carp::croak q{HTTP::Server::EV::BufTie doesn't support a READLINE method};
 }
 
-# Ties the handle, unless it is ours already, and routes what this thread
-# prints to the buffer for as long as the guard it returns is kept.
+# Ties the handle and routes what this thread prints to the buffer for as long as
+# the guard it returns is kept.
 sub _attach {
     my ( $class, $handle, $buffer ) = @_;
-    my $object = tied *{$handle};
-    if ( !_is_ours($object) ) {
-        my $original = $object ? _handle_of($object) : _duplicate($handle);
-        tie *{$handle}, $class, $original;
-    }
+    _tie($handle);
     my $thread = _thread();
     $storage{$thread} = $buffer;
+    my $standard = $STANDARD{ *{$handle} };
+    $standard_handles{$thread}{ *{$handle} } = $standard->{handle} if $standard;
     return bless { thread => $thread, buffer => refaddr $buffer },
       'HTTP::Server::EV::BufTie::Guard';
 }
 
+# Called when a thread goes on: `local` knows nothing of threads, and another one
+# may have put back a handle that is not tied.
+sub _resume {
+    my $handles = $standard_handles{ _thread() } or return;
+    _tie($_) for values %{$handles};
+    return;
+}
+
+# Ties the handle, unless it is ours already.
+sub _tie {
+    my ($handle) = @_;
+    my $object = tied *{$handle};
+    return if ref $object eq __PACKAGE__;
+    my $original = $object ? _handle_of($object) : _duplicate($handle);
+    tie *{$handle}, __PACKAGE__, $original;
+    return;
+}
+
+# Of a standard handle that was made local there is nothing to duplicate but the
+# descriptor behind it.
 sub _duplicate {
     my ($handle) = @_;
-    return if !defined fileno *{$handle};
-    open my $original, '>&', *{$handle} or return;
+    my $standard = $STANDARD{ *{$handle} };
+    my $original;
+    if ( defined fileno *{$handle} ) {
+        open $original, '>&', *{$handle} or return;
+    }
+    elsif ($standard) {
+        open $original, '>&', $standard->{descriptor} or return;
+    }
+    else {
+        return;
+    }
     $original->autoflush(1);
     return $original;
 }
@@ -99,11 +135,6 @@ sub _handle_of {
     my $handle = Symbol::gensym();
     tie *{$handle}, 'HTTP::Server::EV::BufTie::Other', $object;
     return $handle;
-}
-
-sub _is_ours {
-    my ($object) = @_;
-    return ref $object eq __PACKAGE__;
 }
 
 sub _thread {
@@ -129,6 +160,7 @@ sub DESTROY {
     my $current = $storage{ $self->{thread} };
     return if !$current || Scalar::Util::refaddr($current) != $self->{buffer};
     delete $storage{ $self->{thread} };
+    delete $standard_handles{ $self->{thread} };
     return;
 }
 

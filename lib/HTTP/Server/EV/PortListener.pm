@@ -29,14 +29,22 @@ sub _run_callback {
 sub _run_callback_in_thread {
     my ( $callback, $cgi ) = @_;
     require Coro;
-    Coro::async( \&_run_callback, $callback, $cgi, 1 );
+    Coro::async( \&_run_thread, $callback, $cgi );
+    return;
+}
+
+# The body of that thread.
+sub _run_thread {
+    my ( $callback, $cgi ) = @_;
+    Coro::on_enter( \&HTTP::Server::EV::BufTie::_resume );
+    _run_callback( $callback, $cgi, 1 );
     return;
 }
 
 # The exception's own string, and a handler of `$SIG{__WARN__}`, may die in their turn.
 sub _warn_of {
     my ($exception) = @_;
-    my $text = eval { "$exception" } // q{};
+    my $text        = eval { "$exception" } // q{};
     eval { warn "ERROR IN CALLBACK: $text" };
     return;
 }
