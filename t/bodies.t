@@ -111,7 +111,7 @@ subtest 'Forms of the length' => sub {
         my $bytes =
           "POST / HTTP/1.0\r\nContent-Type: x\r\nContent-Length:$length\r\n\r\na=1";
         is_deeply $server->seen($bytes), { begun => undef, body => 'a=1', a => [1] },
-          $length =~ s/([^ -~])/sprintf '\\x%02x', ord $1/ger;
+          'as ' . $length =~ s/([^ -~])/sprintf '\\x%02x', ord $1/ger;
     }
     $server->stop;
 };
