@@ -158,9 +158,10 @@ sub post {
 
 # A hash of pid and url; ended with the test.
 sub start_driver {
-    my $pid = open my $output, '-|', 'chromedriver', '--port=0' or return;
+    my ( $port, $reservation ) = reserve_port();
+    my $pid = open my $output, '-|', 'chromedriver', "--port=$port" or return;
     while ( my $line = readline $output ) {
-        my ($port) = $line =~ /started successfully on port (\d+)/ or next;
+        next if $line !~ /started successfully/;
         return bless { pid => $pid, output => $output, url => "http://127.0.0.1:$port" },
           'Driver';
     }
