@@ -6,6 +6,7 @@ use strict;
 use warnings;
 
 use FindBin;
+use POSIX ();
 use Test::More;
 
 use lib "$FindBin::Bin/lib";
@@ -112,6 +113,38 @@ for my $backend ( backends() ) {
         $server->stop;
     };
 }
+
+subtest 'A child without a free descriptor leaves the server to its parent' => sub {
+    plan skip_all => 'prlimit is not there' if !qx{prlimit --core};
+    my $server = TestServer->start(
+        sub {
+            my ($server) = @_;
+            my $listener;
+            $listener = $server->listen(
+                sub {
+                    my ($cgi) = @_;
+                    defined( my $child = fork ) or die "fork: $!";
+                    if ( !$child ) {
+                        system 'prlimit', '--pid', $$, '--nofile=3:3';
+                        $listener->stop;
+                        POSIX::_exit(0);
+                    }
+                    waitpid $child, 0;
+                    report( child => $? );
+                    $cgi->header;
+                    $cgi->print('done');
+                }
+            );
+        }
+    );
+    for ( 1 .. 2 ) {
+        is $server->request( GET => '/' )->{body}, 'done', 'the parent serves';
+        is $server->await('child'),                0,      'the child goes on without';
+    }
+    $server->stop( stderr =>
+          qr/\A(?:HTTP::Server::EV cannot serve after fork: Too many open files.*\n){2}\z/
+    );
+};
 
 subtest 'cleanup_on_destroy is not for children' => sub {
     my $server = TestServer->start(

@@ -98,6 +98,22 @@ mod tests {
     }
 
     #[test]
+    fn a_socket_in_the_file_system_has_neither_address_nor_port() {
+        let socket = SocketAddress::Unix;
+        assert_eq!((socket.ip(), socket.port()), (None, None));
+        assert_eq!(socket.to_string(), "unix:");
+    }
+
+    #[test]
+    fn a_port_alone_is_of_every_ipv4_address() {
+        let ListenAddress::Ip(address) = "8080".parse().unwrap() else {
+            panic!("a port is of an IP address");
+        };
+        assert_eq!(address.to_string(), "0.0.0.0:8080");
+        assert_eq!(SocketAddress::Ip(address).port(), Some(8080));
+    }
+
+    #[test]
     fn an_address_prints_as_it_is_read() {
         for text in ["127.0.0.1:80", "[::1]:8080"] {
             let ListenAddress::Ip(address) = text.parse().unwrap() else {

@@ -37,6 +37,8 @@ fn descriptors_run_out_and_come_back_and_none_is_leaked() {
         assert_eq!(fs::read_dir(server.directory.path()).unwrap().count(), 0);
     }
     assert_eq!(open_descriptors(), before);
+    a_child_without_descriptors_does_nothing_any_more(&mut Server::new());
+    assert_eq!(open_descriptors(), before);
 }
 
 /// Three clients, and descriptors for two.
@@ -136,6 +138,27 @@ fn the_waker_of_the_parent_is_closed(server: &mut Server) {
     let request = server.request();
     server.reply(request);
     drop(client);
+}
+
+/// What it did otherwise, it would do to its parent.
+fn a_child_without_descriptors_does_nothing_any_more(server: &mut Server) {
+    let limit = limit_descriptors(0);
+    server.engine.after_fork().unwrap_err();
+    rustix::process::setrlimit(Resource::Nofile, limit).unwrap();
+    assert_eq!(server.engine.turn().unwrap(), 0);
+    server.engine.stop_listener(server.listener);
+    server.engine.start_listener(server.listener);
+    assert!(!server.engine.is_active());
+    let socket = ListenSocket::bind(&"127.0.0.1:0".parse().unwrap()).unwrap();
+    let options = ListenerOptions::default();
+    server.engine.listen(socket, options).unwrap_err();
+    let own = File::options().write(true).open("/dev/null").unwrap();
+    server.engine.adopt(own.into()).unwrap_err();
+    server.engine.spawn(Box::new(|| Ok(())));
+    assert!(matches!(
+        server.engine.next_event(),
+        Some(Event::WorkDone { result: Ok(()), .. })
+    ));
 }
 
 fn a_received_file_is_closed(server: &mut Server) {

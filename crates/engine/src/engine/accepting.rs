@@ -110,6 +110,7 @@ impl Engine {
         peer: SocketAddress,
         options: Rc<ListenerOptions>,
     ) -> io::Result<RequestId> {
+        self.refuse_if_lost()?;
         let generation = self.next_generation();
         let entry = self.connections.vacant_entry();
         let slot = entry.key();

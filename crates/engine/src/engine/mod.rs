@@ -109,6 +109,8 @@ pub struct Engine {
     short_buffers: BufferPool,
     generation: u64,
     now: Instant,
+    /// In a forked child that could get no poll of its own, which leaves the parent's alone.
+    is_lost: bool,
 }
 
 /// Setting up, driving, and ending.
@@ -138,6 +140,7 @@ impl Engine {
             short_buffers: BufferPool::for_short_reads(),
             generation: 0,
             now: Instant::now(),
+            is_lost: false,
         })
     }
 
@@ -157,6 +160,7 @@ impl Engine {
         socket: ListenSocket,
         options: ListenerOptions,
     ) -> io::Result<ListenerId> {
+        self.refuse_if_lost()?;
         if self.listeners.len() >= MOST_LISTENERS {
             return Err(io::Error::other("there are too many listeners"));
         }
@@ -231,6 +235,9 @@ impl Engine {
     ///
     /// What epoll_wait(2) said; never for the sake of one connection.
     pub fn turn(&mut self) -> io::Result<usize> {
+        if self.is_lost {
+            return Ok(0);
+        }
         let queued = self.events.len();
         self.poll_system()?;
         self.take_completions();
@@ -320,20 +327,9 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// What epoll_create1(2), eventfd(2) or epoll_ctl(2) said. The engine then still is the
-    /// parent's and must not be used.
+    /// What epoll_create1(2), eventfd(2) or epoll_ctl(2) said. The engine then has lost its
+    /// listeners and does nothing any more.
     pub fn after_fork(&mut self) -> io::Result<()> {
-        let poll = Poll::new()?;
-        let waker = Waker::new(poll.registry(), WAKER)?;
-        for (slot, listener) in &mut self.listeners {
-            listener.after_fork();
-            if listener.started {
-                let token = Token(FIRST_LISTENER - slot);
-                register(&poll, &listener.socket, token, Interest::READABLE)?;
-            }
-        }
-        self.poll = poll;
-        self.store.after_fork(waker);
         self.connections.clear();
         self.events.clear();
         self.data_queued = 0;
@@ -342,7 +338,18 @@ impl Engine {
         self.dirty.clear();
         self.timers = Timers::default();
         self.upload_buffers = BufferPool::for_uploads();
-        Ok(())
+        match self.poll_anew() {
+            Ok(waker) => {
+                self.store.after_fork(Some(waker));
+                Ok(())
+            }
+            Err(error) => {
+                self.is_lost = true;
+                self.listeners.clear();
+                self.store.after_fork(None);
+                Err(error)
+            }
+        }
     }
 
     /// The process has forked: until the child lets go of them, all connections of now have a
@@ -369,6 +376,27 @@ impl Engine {
 
 /// What a turn consists of.
 impl Engine {
+    fn refuse_if_lost(&self) -> io::Result<()> {
+        if self.is_lost {
+            return Err(io::Error::other("this forked process has no poll"));
+        }
+        Ok(())
+    }
+
+    fn poll_anew(&mut self) -> io::Result<Waker> {
+        let poll = Poll::new()?;
+        let waker = Waker::new(poll.registry(), WAKER)?;
+        for (slot, listener) in &mut self.listeners {
+            listener.after_fork();
+            if listener.started {
+                let token = Token(FIRST_LISTENER - slot);
+                register(&poll, &listener.socket, token, Interest::READABLE)?;
+            }
+        }
+        self.poll = poll;
+        Ok(waker)
+    }
+
     fn poll_system(&mut self) -> io::Result<()> {
         let mut polled = std::mem::replace(&mut self.polled, Events::with_capacity(0));
         let result = self.poll.poll(&mut polled, Some(Duration::ZERO));

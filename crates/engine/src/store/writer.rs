@@ -188,10 +188,17 @@ impl Store {
         done.into_iter().map(|done| self.complete(done)).collect()
     }
 
-    /// In a forked child: the threads are the parent's, and so are the files.
-    pub(crate) fn after_fork(&mut self, waker: Waker) {
-        self.waker = Arc::new(waker);
+    /// In a forked child: the threads are the parent's, and so are the files. Without a waker
+    /// there are no threads any more.
+    pub(crate) fn after_fork(&mut self, waker: Option<Waker>) {
+        let has_loop = waker.is_some();
+        if let Some(waker) = waker {
+            self.waker = Arc::new(waker);
+        }
         self.threads = WriterThreads::new(&self.waker);
+        if !has_loop {
+            self.threads.finish();
+        }
         self.in_flight = 0;
         self.works = 0;
         self.files.clear();
