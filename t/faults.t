@@ -226,6 +226,8 @@ for my $backend ( backends() ) {
               [ ( ['on_error'] ) x $on_error ],
               'and on_error is called for those that had begun';
         }
+        $server->tell('mark');
+        is_deeply $server->next_report, ['mark'], 'and for no other';
     };
 
     ok $server->await_files(0),                  "no file is left with $backend";
@@ -302,6 +304,7 @@ done_testing;
 # Answers with the value of `a` and the digest of the file; `/?a=b%20c` is for get_page.
 sub listening {
     my ($server) = @_;
+    $server->on_command( sub { report(@_) } );
     $server->listen(
         sub {
             my ($cgi)  = @_;

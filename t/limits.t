@@ -317,6 +317,28 @@ subtest 'A client that sends too much still gets the answer' => sub {
     $server->stop;
 };
 
+subtest 'An answer is a whole response' => sub {
+    my $server = start( sub { }, {}, { max_uri => 5, error_responses => 1 } );
+    for my $case (
+        [ 414, 'GET /23456 HTTP/1.1' ],
+        [ 400, 'GET /' ],
+        [ 505, 'GET / HTTP/3.0' ]
+      )
+    {
+        my ( $status, $line ) = @{$case};
+        my $client = $server->connect;
+        $client->send("$line\r\n\r\n");
+        my $response = $client->response;
+        is $response->{status},              $status, "$line: its status";
+        is $response->{headers}{connection}, 'close', 'that the connection ends';
+        like $response->{headers}{'content-type'}, qr{\Atext/plain}, 'its type';
+        is $response->{headers}{'content-length'}, length $response->{body},
+          'and its length';
+        like $response->{body}, qr/\A$status \w/, 'with a word to the reader';
+    }
+    $server->stop;
+};
+
 subtest 'A client that falls silent' => sub {
     my $whole = upload_bytes( { name => 'f', content => 'x' x 100, file_name => 'f' } );
     my %sent  = (
@@ -365,6 +387,7 @@ sub start {
     return TestServer->start(
         sub {
             my ($server) = @_;
+            $server->on_command( sub { report(@_) } );
             $server->new_server( %{ $of_new || {} } );
             $server->listen(
                 sub {
@@ -394,6 +417,10 @@ sub shows_limit {
     if ( $limit->{begun} ) {
         is_deeply $server->next_report, ['on_error'], 'and on_error is called';
     }
+
+    $server->tell('mark');
+    is_deeply $server->next_report, ['mark'],
+      $limit->{begun} ? 'only once' : 'on_error is not called';
 
     $beside->send( substr $bytes, -1 );
     is $beside->response->{body}, $maximum, 'another connection goes on';
