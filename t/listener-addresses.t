@@ -104,6 +104,31 @@ subtest 'The socket is non-blocking, closed on exec, and bound with SO_REUSEADDR
     $server->stop;
 };
 
+subtest 'As many clients can wait as the system grants' => sub {
+    my ( $port, $reservation ) = reserve_port();
+    my $server = TestServer->start(
+        sub {
+            my ($server) = @_;
+            my $listener = $server->new_server->listen( $port, \&answer );
+            $listener->stop;
+            $server->{start} = EV::signal( 'USR1', sub { $listener->start } );
+            report('listening');
+        }
+    );
+    $server->await('listening');
+    my $most = do {
+        open my $file, '<', '/proc/sys/net/core/somaxconn' or die "somaxconn: $!";
+        readline $file;
+    };
+    my $count   = $most < 500 ? $most : 500;
+    my @clients = map { TestServer::Client->new($port) } 1 .. $count;
+    $_->send("GET / HTTP/1.0\r\n\r\n") for @clients;
+    kill USR1 => $server->pid;
+    is scalar( grep { $_->response->{body} eq 'page' } @clients ), $count,
+      'and all are served when the listener is started';
+    $server->stop;
+};
+
 # What is at the path before.
 my %AT_PATH = (
     'nothing'             => sub { },
@@ -203,12 +228,11 @@ subtest 'Sockets that nobody holds any more have names of their own' => sub {
             my $http = $server->new_server;
             my @ports;
             for ( 1 .. 20 ) {
+                push @ports, $http->listen( ipv4(), \&answer, {} )->{port};
                 my $socket = ipv4();
-                push @ports, $socket->sockport;
-                $http->listen( $socket, \&answer );
+                push @ports, $http->listen( $socket, \&answer )->{port};
                 $socket = ipv4();
-                push @ports, $socket->sockport;
-                $http->listen( { fd => fileno $socket }, \&answer );
+                push @ports, $http->listen( { fd => fileno $socket }, \&answer )->{port};
             }
             report( ports => @ports );
         }
