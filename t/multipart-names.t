@@ -56,6 +56,9 @@ my @VALUES = (
     [ 'a=b&c=d%20e+f'                    => 'a=b&c=d%20e+f' ],
 );
 
+# What $cgi->{file} had in the last request.
+my $last_files;
+
 my $server = TestServer->start(
     sub {
         my ($server) = @_;
@@ -70,6 +73,10 @@ my $server = TestServer->start(
                                 my $name = $_;
                                 ( $name => [ map { $_->name } @{ $cgi->file($name) } ] )
                             } keys %{ $cgi->{file_a} }
+                        },
+                        last => {
+                            map { ( $_ => $cgi->{file}{$_}->name ) }
+                              keys %{ $cgi->{file} }
                         },
                     }
                 );
@@ -226,8 +233,7 @@ subtest 'Heads of parts' => sub {
     my $bytes = multipart( { head => q{X}, content => 'x' } ) =~ s/\r\nX\r\n/\r\n/r;
     my $type  = 'multipart/form-data; boundary=----TestServerBoundary7MA4YWxk';
     $server->request( POST => q{/}, { 'Content-Type' => $type }, $bytes );
-    is_deeply scalar $server->await('seen'), { fields => { q{} => 'x' }, files => {} },
-      'no line at all';
+    is_deeply $server->await('seen')->{fields}, { q{} => 'x' }, 'no line at all';
 };
 
 subtest 'Several values of one name' => sub {
@@ -245,6 +251,7 @@ subtest 'Several values of one name' => sub {
         files  => { a => [ map { "$_.txt" } 1 .. 3 ], b => [ 1 .. 3 ] }
       },
       'the last one of a field, and all files in order';
+    is_deeply $last_files, { a => '3.txt', b => 3 }, 'the last file of each';
 };
 
 $server->stop;
@@ -253,7 +260,9 @@ done_testing;
 sub received {
     my (@parts) = @_;
     $server->upload(@parts);
-    return scalar $server->await('seen');
+    my $seen = $server->await('seen');
+    $last_files = delete $seen->{last};
+    return $seen;
 }
 
 # What becomes of the byte in the name of a file.
