@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use engine::TemporaryFile;
@@ -79,14 +79,13 @@ fn persist(arguments: &Arguments<'_>) -> Result<Returned> {
 /// `$file->_persist_later($destination, $callback)`: on a thread, then calls
 /// back with the outcome.
 fn persist_later(arguments: &Arguments<'_>) -> Result<Returned> {
-    let file = TemporaryFile::clone(&*this(arguments)?);
+    let file = this(arguments)?;
     let destination = destination(arguments)?;
     let callback = arguments
         .required(2, "callback")?
         .as_code()
         .ok_or_else(|| Error::croak("save takes a code reference as its callback"))?;
-    let work = Box::new(move || file.persist(Path::new(&destination)));
-    Server::start(arguments.perl())?.spawn(work, callback);
+    Server::start(arguments.perl())?.persist_later(&file, destination, callback);
     Ok(Returned::Nothing)
 }
 

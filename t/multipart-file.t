@@ -7,10 +7,15 @@ use warnings;
 
 use File::Temp qw(tempdir);
 use FindBin;
+use POSIX        qw(SIGUSR1);
+use Scalar::Util qw(isweak);
 use Test::More;
 
 use lib "$FindBin::Bin/lib";
 use TestServer qw(backends report);
+
+# More than is ever written without the threads.
+my $LARGE = join q{}, map { pack 'N', $_ * 2_654_435_761 % 2**32 } 1 .. 600_000;
 
 my $CONTENT = "first line\n" . 'x' x 200_000;
 my @PART    = ( { name => 'file', file_name => 'a.txt', content => $CONTENT } );
@@ -198,6 +203,291 @@ qr{\AHTTP::Server::EV::IO::$backend[ ]failed[ ]to[ ]move[ ]file[ ]\S+[ ]to[ ]\Q$
         $server->stop;
     };
 }
+
+for my $backend ( backends() ) {
+    subtest "The keys and the path of a file, with $backend" => sub {
+        my $server = start(
+            $backend,
+            sub {
+                my ( $cgi, $file ) = @_;
+                report(
+                    file => ref $file,
+                    join( q{,}, sort grep { $_ ne 'fh' } keys %{$file} ),
+                    isweak( $file->{parent_req} ) ? 1 : 0,
+                    $file->path,
+                    "$file->{name} $file->{size} $file->{path}" eq
+                      join( q{ }, $file->name, $file->size, $file->path ) ? 1 : 0
+                );
+            }
+        );
+        $server->upload( (@PART) x 200 );
+        my $directory = $server->tmp_path;
+        my %paths;
+        for ( 1 .. 200 ) {
+            my ( $class, $keys, $is_weak, $path, $is_same ) = $server->await('file');
+            is "$class $keys $is_weak $is_same",
+              'HTTP::Server::EV::MultipartFile name,parent_req,path,size 1 1',
+              'class, keys, parent_req is weak, the methods give the keys'
+              if !%paths;
+            $paths{$path}++;
+        }
+        is scalar( grep { m{\A\Q$directory\E/[A-Za-z0-9]{50}\z} } keys %paths ), 200,
+          'tmp_path, a slash, 50 letters and digits; no two files have the same';
+        $server->stop;
+    };
+
+    subtest "Every callback of save, fh and close comes once, with $backend" => sub {
+        my $directory = tempdir( CLEANUP => 1 );
+        my $server    = start(
+            $backend,
+            sub {
+                my ( $cgi, $file ) = @_;
+                my $counted = sub {
+                    my ($name) = @_;
+                    return sub { report( $name => scalar @_, $_[0] ? 1 : 0 ) };
+                };
+                $file->fh( $counted->('fh') );
+                $file->fh( $counted->('fh again') );
+                $file->close( $counted->('close') );
+                $file->close( $counted->('close again') );
+                $file->save( "$directory/none/x", $counted->('save that fails') );
+                $file->save( "$directory/1",      $counted->('save') );
+                $file->save( "$directory/2",      $counted->('save again') );
+                $file->save($directory);
+                $file->save( "$directory/1", $counted->('save onto itself') );
+                $file->fh( $counted->('fh in the meantime') );
+                $file->save(
+                    "$directory/3",
+                    sub {
+                        $file->save( "$directory/1", $counted->('save there again') );
+                        $file->save( "$directory/4",
+                            sub { report( end => $file->path, -e $file->path ) } );
+                    }
+                );
+            }
+        );
+        $server->upload(@PART);
+        my @reports = sort { $a->[0] cmp $b->[0] } $server->reports_until('end');
+        is_deeply \@reports,
+          [
+            [ 'close',              1,              1 ],
+            [ 'close again',        1,              1 ],
+            [ 'end',                "$directory/1", 1 ],
+            [ 'fh',                 1,              1 ],
+            [ 'fh again',           1,              1 ],
+            [ 'fh in the meantime', 1,              1 ],
+            [ 'save',               1,              1 ],
+            [ 'save again',         1,              1 ],
+            [ 'save onto itself',   1,              1 ],
+            [ 'save that fails',    1,              0 ],
+            [ 'save there again',   1,              1 ],
+          ],
+          'with one argument';
+        is slurp("$directory/$_"), $CONTENT, "the bytes of $_" for 1 .. 4;
+        is_deeply [ sort map { s{.*/}{}r } glob "$directory/*" ], [ 1 .. 4 ],
+          'nothing else is there';
+        ok $server->await_files(0), 'no temporary file is left';
+        my $failed = qr/HTTP::Server::EV::IO::$backend failed to move file [^\n]+ \n/;
+        $server->stop( stderr => qr/\A$failed$failed\z/ );
+    };
+
+    subtest "save without a callback, of a file that nobody keeps, with $backend" => sub {
+        my $directory = tempdir( CLEANUP => 1 );
+        my $server    = start( $backend,
+            sub { report( returned => $_[1]->save("$directory/$_") ) for 1 .. 3 } );
+        is $server->upload(@PART)->{status}, 200, 'the request is answered';
+        is_deeply [ map { $server->await('returned') } 1 .. 3 ], [ 1, 1, 1 ],
+          'save returns 1';
+        ok $server->await_files(0), 'the temporary file goes';
+        $server->stop;
+        is slurp("$directory/$_"), $CONTENT, "the bytes of $_" for 1 .. 3;
+    };
+
+    subtest "save that fails, with a handler of __WARN__ that dies, with $backend" =>
+      sub {
+        my $server = start(
+            $backend,
+            sub {
+                my ( $cgi, $file ) = @_;
+                ## no critic (RequireLocalizedPunctuationVars)
+                $SIG{__WARN__} = sub { report( warned => @_ ); die "in __WARN__\n" };
+                $file->save( '/dev/null/x', sub { report( failed => @_ ) } );
+            }
+        );
+        is $server->upload(@PART)->{status}, 200, 'the request is answered';
+        like $server->await('warned'), qr{failed to move file \S+ to /dev/null/x - },
+          'the warning';
+        is $server->await('failed'), 0, 'the callback comes all the same';
+        $server->stop;
+      };
+
+    subtest "save before the file is complete fails, with $backend" => sub {
+        for my $callback (qw(on_file_open on_file_write)) {
+            my $directory = tempdir( CLEANUP => 1 );
+            my $tries     = 0;
+            my $server    = TestServer->start(
+                sub {
+                    my ($server) = @_;
+                    $server->listen(
+                        sub {
+                            my ($cgi) = @_;
+                            $cgi->file('file')->[0]
+                              ->save( "$directory/file", sub { report( saved => @_ ) } );
+                            $cgi->header;
+                        },
+                        {
+                            $callback => sub {
+                                my ( $cgi, $file ) = @_;
+                                return if $tries++;
+                                $file->save( "$directory/early",
+                                    sub { report( early => @_ ) } );
+                            }
+                        }
+                    );
+                },
+                backend => $backend
+            );
+            $server->upload(@PART);
+            is $server->await('early'), 0, "in $callback";
+            is $server->await('saved'), 1, 'and succeeds in the main callback';
+            is_deeply [ glob "$directory/*" ], ["$directory/file"], 'as it says';
+            is slurp("$directory/file"), $CONTENT, 'with all bytes';
+            $server->stop( stderr => qr/\A[^\n]+ still being received \n\z/ );
+        }
+    };
+
+    subtest "Wrong arguments of save, with $backend" => sub {
+        my @wrong = (
+            [ [],                 'save takes the path of the file to be made' ],
+            [ [q{}],              'save takes the path of the file to be made' ],
+            [ [ '/x', 'a word' ], 'save takes a code reference as its callback' ],
+        );
+        my $server = start(
+            $backend,
+            sub {
+                for my $case (@wrong) {
+                    eval { $_[1]->save( @{ $case->[0] } ); 1 } or report( died => $@ );
+                }
+            }
+        );
+        $server->upload(@PART);
+        is $server->await('died') =~ s/ line \d+\.?\n\z//r, "$_->[1] at $0",
+          'it dies at the line of the caller'
+          for @wrong;
+        $server->stop;
+    };
+
+    subtest "A file that somebody else has removed, with $backend" => sub {
+        my $directory = tempdir( CLEANUP => 1 );
+        my $server    = start(
+            $backend,
+            sub {
+                my ( $cgi, $file ) = @_;
+                $file->close;
+                unlink $file->path or die "unlink: $!";
+                $file->fh( sub { report( fh => scalar @_, $_[0] ) } );
+                $file->save( "$directory/x", sub { report( saved => @_ ) } );
+            }
+        );
+        is $server->upload(@PART)->{status}, 200, 'the request is answered';
+        is_deeply [ $server->await('fh') ], [ 1, undef ], 'fh has no handle';
+        is $server->await('saved'), 0, 'save fails';
+        is_deeply [ glob "$directory/*" ], [], 'and leaves nothing';
+        $server->stop(
+            stderr => qr/\A[^\n]*failed to move file[^\n]*No such file[^\n]*\n\z/ );
+    };
+
+    subtest "An open file at exit, with $backend" => sub {
+        my $server = start(
+            $backend,
+            sub {
+                push @kept, $_[1];
+                $_[1]->fh( sub { push @kept, @_; report('open') } );
+            }
+        );
+        $server->upload(@PART);
+        $server->await('open');
+        $server->stop;
+        is_deeply [ $server->files_left ], [], 'it is removed, and the exit status is 0';
+    };
+
+    subtest "A process that a signal kills leaves the file to cleanup, with $backend" =>
+      sub {
+        my $server = start( $backend, sub { push @kept, $_[1]; report('kept') } );
+        $server->upload(@PART);
+        $server->await('kept');
+        kill USR1 => $server->pid;
+        $server->ended( status => 'signal ' . SIGUSR1 );
+        is scalar( my @left = $server->files_left ), 1, 'nobody could remove it';
+        my $next = TestServer->start(
+            sub {
+                report( removed => $_[0]->new_server->cleanup );
+                $_[0]->listen( sub { } );
+            },
+            directory => $server->directory
+        );
+        is $next->await('removed'), 1, 'the next process does';
+        $next->stop;
+      };
+}
+
+subtest 'The backend may be changed between requests, and within' => sub {
+    my $directory = tempdir( CLEANUP => 1 );
+    my $turn      = 0;
+    my $change    = sub {
+        my $backend = ( backends() )[ ++$turn % 2 ];
+        "HTTP::Server::EV::IO::$backend"->_use_me;
+    };
+    for my $callback (qw(on_multipart on_file_open on_file_write on_file_received main)) {
+        my $server = TestServer->start(
+            sub {
+                my ($server) = @_;
+                my %options = (
+                    $callback     => $change,
+                    main          => sub { },
+                    on_file_write => sub {
+                        my ( $cgi, $file, $bytes ) = @_;
+                        $file->{bytes} .= $bytes;
+                        $change->() if $callback eq 'on_file_write';
+                    }
+                );
+                my $main = delete $options{main};
+                $server->listen(
+                    sub {
+                        my ($cgi) = @_;
+                        $main->();
+                        $cgi->header;
+                        my $number = 0;
+                        for my $file ( @{ $cgi->file('file') } ) {
+                            my $path = "$directory/" . $number++;
+                            $file->save(
+                                $path,
+                                sub {
+                                    report(
+                                        saved => $_[0],
+                                        $file->{bytes} eq slurp($path) ? 1 : 0
+                                    );
+                                    undef $cgi;
+                                }
+                            );
+                        }
+                    },
+                    \%options
+                );
+            },
+            backend => 'AIO'
+        );
+        for my $request ( 1 .. 3 ) {
+            my @parts =
+              map { { name => 'file', file_name => "f$_", content => $LARGE } } 1 .. 3;
+            is $server->upload(@parts)->{status}, 200, "in $callback, request $request";
+            is_deeply [ map { $server->await('saved') } 1 .. 3 ], [ ( 1, 1 ) x 3 ],
+              'the files are complete, and saved';
+        }
+        ok $server->await_files(0), 'no file is left';
+        $server->stop;
+    }
+};
 
 subtest 'tmp_path is read for each file' => sub {
     my $elsewhere = tempdir( CLEANUP => 1 );

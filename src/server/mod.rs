@@ -11,7 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use engine::{Engine, ListenerId, RequestId, WorkId, Writer};
+use engine::{Engine, ListenerId, RequestId, TemporaryFile, WorkId, Writer};
 use perl_ev::{Driver, Sleep};
 use perl_xs::{Arguments, Code, Error, Hash, Perl, Result, Returned, Scalar};
 
@@ -195,9 +195,9 @@ impl Server {
         }
     }
 
-    /// Runs file work on a thread and calls back with its result.
-    pub fn spawn(&self, work: Box<dyn FnOnce() -> io::Result<()> + Send>, callback: Code) {
-        let id = self.with_engine(|engine| engine.spawn(work));
+    /// Persists the file on a thread and calls back with the result.
+    pub fn persist_later(&self, file: &TemporaryFile, to: PathBuf, callback: Code) {
+        let id = self.with_engine(|engine| engine.persist_later(file, to));
         self.works.borrow_mut().insert(id, callback);
     }
 

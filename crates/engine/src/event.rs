@@ -47,7 +47,8 @@ impl ListenerId {
     };
 }
 
-/// Names one piece of work given to [`Engine::spawn`](crate::Engine::spawn).
+/// Names one piece of work given to [`Engine::spawn`](crate::Engine::spawn) or
+/// [`Engine::persist_later`](crate::Engine::persist_later).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct WorkId(pub(crate) u64);
 
@@ -132,9 +133,10 @@ pub enum Event {
         /// The request.
         request: RequestId,
     },
-    /// Work given to [`Engine::spawn`](crate::Engine::spawn) is done.
+    /// Work given to [`Engine::spawn`](crate::Engine::spawn) or
+    /// [`Engine::persist_later`](crate::Engine::persist_later) is done.
     WorkDone {
-        /// What `spawn` returned.
+        /// What either of them returned.
         work: WorkId,
         /// What the work returned.
         result: io::Result<()>,

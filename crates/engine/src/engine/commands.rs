@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -11,6 +12,7 @@ use crate::connection::{Connection, Phase};
 use crate::event::{Event, RequestError, RequestId, WorkId};
 use crate::listener::ListenerOptions;
 use crate::socket;
+use crate::store::TemporaryFile;
 
 /// What the application does with a request. A handle whose request is over does nothing.
 impl Engine {
@@ -252,8 +254,26 @@ impl Engine {
 
     /// Has something done that blocks, by a thread; [`Event::WorkDone`] tells the outcome.
     pub fn spawn(&mut self, perform: Box<dyn FnOnce() -> io::Result<()> + Send>) -> WorkId {
+        self.spawn_for(None, perform)
+    }
+
+    /// [`TemporaryFile::persist`], by a thread; [`Event::WorkDone`] tells the outcome. What is
+    /// wanted of one file is done in the order of the calls.
+    pub fn persist_later(&mut self, file: &TemporaryFile, to: PathBuf) -> WorkId {
+        // It counts whether the file is complete now, not when a thread comes to it.
+        let complete = file.ensure_complete();
+        let persisting = file.clone();
+        let perform = move || complete.and_then(|()| persisting.persist(&to));
+        self.spawn_for(Some(file), Box::new(perform))
+    }
+
+    fn spawn_for(
+        &mut self,
+        file: Option<&TemporaryFile>,
+        perform: Box<dyn FnOnce() -> io::Result<()> + Send>,
+    ) -> WorkId {
         let work = WorkId(self.next_generation());
-        if let Err(perform) = self.store.spawn(work, perform) {
+        if let Err(perform) = self.store.spawn(work, file, perform) {
             let result = perform();
             self.events.push_back(Event::WorkDone { work, result });
         }

@@ -86,12 +86,7 @@ impl TemporaryFile {
     /// [`ResourceBusy`](io::ErrorKind::ResourceBusy) before
     /// [`Event::FileReceived`](crate::Event::FileReceived). Nothing has changed then.
     pub fn persist(&self, to: &Path) -> io::Result<()> {
-        if !self.shared.complete.load(Ordering::Acquire) {
-            return Err(io::Error::new(
-                io::ErrorKind::ResourceBusy,
-                "the file is still being received",
-            ));
-        }
+        self.ensure_complete()?;
         let _one_at_a_time = self.shared.persisting.lock();
         let (from, persisted) = {
             let place = self.shared.place();
@@ -106,6 +101,17 @@ impl TemporaryFile {
             persisted: true,
         };
         Ok(())
+    }
+
+    /// Whether [`persist`](TemporaryFile::persist) may be called by now.
+    pub(crate) fn ensure_complete(&self) -> io::Result<()> {
+        match self.shared.complete.load(Ordering::Acquire) {
+            true => Ok(()),
+            false => Err(io::Error::new(
+                io::ErrorKind::ResourceBusy,
+                "the file is still being received",
+            )),
+        }
     }
 
     /// Creates a file that is to be received, and opens it. `removals`: where large files are
@@ -138,6 +144,11 @@ impl TemporaryFile {
         self.shared.complete.store(true, Ordering::Release);
     }
 
+    /// The same for all handles of this file, and no other's while there is one.
+    pub(super) fn key(&self) -> FileKey {
+        FileKey(Arc::as_ptr(&self.shared).addr())
+    }
+
     pub(super) fn grow(&self, length: u64) {
         self.shared.size.fetch_add(length, Ordering::AcqRel);
     }
@@ -146,6 +157,10 @@ impl TemporaryFile {
         WeakTemporaryFile(Arc::downgrade(&self.shared))
     }
 }
+
+/// Tells files apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FileKey(usize);
 
 /// Remembers a file without keeping it.
 #[derive(Debug)]

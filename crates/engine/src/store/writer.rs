@@ -12,7 +12,7 @@ use mio::Waker;
 use super::TemporaryFile;
 use super::chunk::Chunk;
 use super::temporary_file::WeakTemporaryFile;
-use super::writer_threads::{Done, Perform, Write, WriterThreads};
+use super::writer_threads::{Done, Perform, Work, Write, WriterThreads};
 use crate::event::{RequestId, WorkId};
 
 /// Bytes handed to threads and not yet written, for all uploads together.
@@ -176,9 +176,18 @@ impl Store {
         self.in_flight > 0 || self.works > 0
     }
 
-    /// Where no thread can be started, the work is given back.
-    pub(crate) fn spawn(&mut self, work: WorkId, perform: Perform) -> Result<(), Perform> {
-        self.threads.work(work, perform)?;
+    /// Has work done, that of one `file` in the order of the calls. Where no thread can be
+    /// started, it is given back.
+    pub(crate) fn spawn(
+        &mut self,
+        id: WorkId,
+        file: Option<&TemporaryFile>,
+        perform: Perform,
+    ) -> Result<(), Perform> {
+        let file = file.map(TemporaryFile::key);
+        self.threads
+            .work(Work { id, perform, file })
+            .map_err(|work| work.perform)?;
         self.works += 1;
         Ok(())
     }

@@ -15,6 +15,7 @@ use nix::sys::signal::{SigSet, SigmaskHow};
 
 use super::TemporaryFile;
 use super::chunk::Chunk;
+use super::temporary_file::FileKey;
 use crate::event::{RequestId, WorkId};
 
 /// Disks gain little from more writes at a time, and each file is written in order anyway.
@@ -29,9 +30,16 @@ pub(crate) type Perform = Box<dyn FnOnce() -> io::Result<()> + Send>;
 /// What a thread is to do.
 enum Job {
     Write(Write),
-    Work(WorkId, Perform),
+    Work(Work),
     /// Nobody has the file open any more, so whoever removes it waits for the disk.
     Remove(PathBuf),
+}
+
+/// Work, and the file whose works are done one by one, in the order they came.
+pub(super) struct Work {
+    pub(super) id: WorkId,
+    pub(super) perform: Perform,
+    pub(super) file: Option<FileKey>,
 }
 
 /// One write at a position of a file.
@@ -91,13 +99,13 @@ impl WriterThreads {
     }
 
     /// Gives the work back likewise.
-    pub(super) fn work(&self, work: WorkId, perform: Perform) -> Result<(), Perform> {
+    pub(super) fn work(&self, work: Work) -> Result<(), Work> {
         match self.accepting() {
             Some(queue) => {
-                self.push(queue, Job::Work(work, perform));
+                self.push(queue, Job::Work(work));
                 Ok(())
             }
-            None => Err(perform),
+            None => Err(work),
         }
     }
 
@@ -181,8 +189,30 @@ struct Shared {
 #[derive(Default)]
 struct Queue {
     jobs: VecDeque<Job>,
+    /// Whose works are being done.
+    busy_files: Vec<FileKey>,
     threads: Vec<JoinHandle<()>>,
     finished: bool,
+}
+
+impl Queue {
+    /// The first job that need not wait for another one.
+    fn take_job(&mut self) -> Option<Job> {
+        let index = self.jobs.iter().position(|job| match job {
+            Job::Work(Work {
+                file: Some(file), ..
+            }) => !self.busy_files.contains(file),
+            _ => true,
+        })?;
+        let job = self.jobs.remove(index)?;
+        if let Job::Work(Work {
+            file: Some(file), ..
+        }) = &job
+        {
+            self.busy_files.push(*file);
+        }
+        Some(job)
+    }
 }
 
 /// Signals are for the thread that started the process: an interpreter's handler must not run
@@ -204,6 +234,7 @@ fn start(shared: &Arc<Shared>) -> Vec<JoinHandle<()>> {
 
 fn run(shared: &Shared) {
     while let Some(job) = next_job(shared) {
+        let mut finished_file = None;
         let done = match job {
             Job::Write(write) => {
                 let started = Instant::now();
@@ -215,13 +246,20 @@ fn run(shared: &Shared) {
                     took,
                 }
             }
-            Job::Work(work, perform) => Done::Work(work, perform_safely(perform)),
+            Job::Work(work) => {
+                finished_file = work.file;
+                Done::Work(work.id, perform_safely(work.perform))
+            }
             Job::Remove(path) => {
                 fs::remove_file(path).ok();
                 continue;
             }
         };
         lock(&shared.done).push(done);
+        if let Some(file) = finished_file {
+            lock(&shared.queue).busy_files.retain(|busy| *busy != file);
+            shared.job_added.notify_all();
+        }
         if let Some(waker) = shared.waker.upgrade() {
             // If it fails, the loop finds what is done at its next turn.
             waker.wake().ok();
@@ -238,10 +276,10 @@ fn perform_safely(perform: Perform) -> io::Result<()> {
 fn next_job(shared: &Shared) -> Option<Job> {
     let mut queue = lock(&shared.queue);
     loop {
-        if let Some(job) = queue.jobs.pop_front() {
+        if let Some(job) = queue.take_job() {
             return Some(job);
         }
-        if queue.finished {
+        if queue.finished && queue.jobs.is_empty() {
             return None;
         }
         queue = shared

@@ -401,6 +401,56 @@ fn upload_while_the_threads_are_busy(uploads: usize) {
     }
 }
 
+/// The first moves it, and the others copy it from there.
+#[test]
+fn a_file_is_persisted_in_the_order_of_the_calls() {
+    const TIMES: usize = 8;
+    let elsewhere = tempfile::tempdir().unwrap();
+    for round in 0..20 {
+        let mut server = Server::new(ListenerOptions::default());
+        let bytes = multipart(&[file_part("f", "f", b"content")]);
+        let client = exchange(server.connect(), bytes);
+        let received = server.receive_and_reply(b"ok");
+        server.until_done(client);
+        let file = &received.files[0].file;
+        let to = |number| elsewhere.path().join(format!("{round}-{number}"));
+        let works: Vec<_> = (0..TIMES)
+            .map(|number| server.engine.persist_later(file, to(number)))
+            .collect();
+        let mut done = Vec::new();
+        while done.len() < TIMES {
+            match server.next() {
+                Event::WorkDone { work, result } => {
+                    result.unwrap();
+                    done.push(work);
+                }
+                other => panic!("unexpected {other:?}"),
+            }
+        }
+        assert_eq!(done, works);
+        assert_eq!(file.path(), to(0));
+        assert!((0..TIMES).all(|number| to(number).exists()));
+    }
+}
+
+#[test]
+fn what_is_to_be_persisted_at_the_end_is() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    let mut server = Server::new(ListenerOptions::default());
+    let client = exchange(
+        server.connect(),
+        multipart(&[file_part("f", "f", b"content")]),
+    );
+    let received = server.receive_and_reply(b"ok");
+    server.until_done(client);
+    for number in 0..8 {
+        let to = elsewhere.path().join(number.to_string());
+        server.engine.persist_later(&received.files[0].file, to);
+    }
+    server.engine.shut_down();
+    assert_eq!(files_in(elsewhere.path()), 8);
+}
+
 /// Until what is returned is dropped.
 fn occupy_the_threads(server: &mut Server) -> mpsc::Sender<()> {
     let (release, released) = mpsc::channel::<()>();

@@ -6,6 +6,8 @@ package HTTP::Server::EV::MultipartFile;
 use strict;
 use warnings;
 
+use Carp ();
+
 our $VERSION = '1.000';
 
 sub CLONE_SKIP { return 1 }
@@ -27,13 +29,28 @@ sub _use_backend {
     return;
 }
 
+# Complains at the line of the one who called the backend's `save`.
+sub _check_save {
+    my ( $file, $destination, $callback ) = @_;
+    local $Carp::CarpLevel = $Carp::CarpLevel + 1;
+    Carp::croak('save takes the path of the file to be made')
+      if !defined $destination || !length $destination;
+    Carp::croak('save takes a code reference as its callback')
+      if $callback && !ref $callback;
+    return;
+}
+
 # What a backend does when the core is through with a save: the first one that
 # succeeds moved the file, later ones copied it from there.
 sub _finish_save {
     my ( $file, $backend, $destination, $saved, $error ) = @_;
     if ( !$saved ) {
-        warn "$backend failed to move file $file->{path} to $destination"
-          . " - $error \n";
+
+        # A handler of `$SIG{__WARN__}` may die, and the callback is still to be called.
+        eval {
+            warn "$backend failed to move file $file->{path} to $destination"
+              . " - $error \n";
+        };
         return 0;
     }
     $file->{path}  = $destination if !$file->{moved};
@@ -173,7 +190,8 @@ is parked until then, and what is returned is the outcome.
 
 Call it when the file is complete: in C<on_file_received> or later. Before, it fails.
 
-Dies with C<save takes the path of the file to be made>.
+Dies with C<save takes the path of the file to be made>, or with C<save takes a code
+reference as its callback>.
 
 =head2 size
 

@@ -36,8 +36,7 @@ sub fh {
 
 sub save {
     my ( $file, $destination, $callback ) = @_;
-    Carp::croak('save takes the path of the file to be made')
-      if !defined $destination || !length $destination;
+    $file->_check_save( $destination, $callback );
     delete $file->{fh};
     my $rouse = !$callback && _can_park($file) ? Coro::rouse_cb() : undef;
     $callback ||= $rouse;
@@ -134,8 +133,8 @@ conditions as for L</fh>, it parks the current Coro thread and returns 1, or 0 f
 failure. It must not be called like that in C<on_*> callbacks, which do not run in a
 thread of their own.
 
-Dies with C<save takes a code reference as its callback>, or with C<save takes the path
-of the file to be made>.
+Dies with C<save takes the path of the file to be made>, or with C<save takes a code
+reference as its callback>.
 
 =head1 SEE ALSO
 

@@ -5,8 +5,6 @@ package HTTP::Server::EV::IO::Blocking;
 use strict;
 use warnings;
 
-use Carp ();
-
 require HTTP::Server::EV::MultipartFile;
 
 our $VERSION = '1.000';
@@ -27,8 +25,7 @@ sub fh {
 
 sub save {
     my ( $file, $destination, $callback ) = @_;
-    Carp::croak('save takes the path of the file to be made')
-      if !defined $destination || !length $destination;
+    $file->_check_save( $destination, $callback );
     delete $file->{fh};
     my $saved =
       $file->_finish_save( __PACKAGE__, $destination, $file->_persist($destination) );
@@ -110,7 +107,8 @@ Returns the handle, or C<undef>.
 Returns 1, or 0 for a failure. Across file systems the file is copied, and the loop stands
 still meanwhile.
 
-Dies with C<save takes the path of the file to be made>.
+Dies with C<save takes the path of the file to be made>, or with C<save takes a code
+reference as its callback>.
 
 =head1 SEE ALSO
 
