@@ -60,8 +60,11 @@ subtest 'The header in another case, of another method, and twice' => sub {
     is_deeply $server->seen( GET => q{/}, { 'COOKIE' => 'a=1' } ), { a => 1 }, 'COOKIE';
     is_deeply $server->seen( DELETE => q{/}, { 'cookie' => 'a=1' } ), { a => 1 },
       'of a DELETE';
-    is_deeply $server->seen( POST => q{/}, { 'Content-Type' => 'x', Cookie => 'a=1' },
-        'a=2' ),
+    is_deeply $server->seen(
+        POST => q{/},
+        { 'Content-Type' => 'x', Cookie => 'a=1' },
+        'a=2'
+      ),
       { a => 1 }, 'of a POST';
     my $twice = "GET / HTTP/1.0\r\nCookie: a=1\r\nCookie: b=2\r\n\r\n";
     is_deeply $server->seen($twice), { b => 2 }, 'the last one counts';

@@ -183,7 +183,8 @@ sub files_left {
 # Waits until there are as many temporary files; returns whether it came so.
 sub await_files {
     my ( $self, $count ) = @_;
-    return _await_change( $self->tmp_path, sub { ( my @files = $self->files_left ) == $count } );
+    return _await_change( $self->tmp_path,
+        sub { ( my @files = $self->files_left ) == $count } );
 }
 
 # Waits until the server's standard error matches; returns whether it came so.
