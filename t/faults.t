@@ -282,6 +282,55 @@ subtest 'The handle of a dropped request is nobody else\'s' => sub {
     }
 };
 
+for my $backend ( backends() ) {
+    subtest "A file that cannot be written whole is nobody's, with $backend" => sub {
+        my $room   = 3_000_000;
+        my $server = TestServer->start(
+            sub {
+                my ($server) = @_;
+
+                # The limit on the size of files is told by this signal besides.
+                $SIG{XFSZ} = 'IGNORE';    ## no critic (RequireLocalizedPunctuationVars)
+                $server->listen(
+                    sub {
+                        my ($cgi) = @_;
+                        $cgi->header;
+                        $cgi->print( join q{,},
+                            map { -s $_->path } @{ $cgi->file('f') } );
+                    },
+                    {
+                        on_file_write => sub {
+                            my ( $cgi, $file ) = @_;
+                            report('too much') if $file->size > -s $file->path;
+                        },
+                        on_file_received => sub { report( received => $_[1]->name ) },
+                        on_error         => sub { report('on_error') },
+                    }
+                );
+                report('listening');
+            },
+            backend => $backend
+        );
+        $server->await('listening');
+        system( 'prlimit', '--pid', $server->pid, "--fsize=$room:$room" ) == 0
+          or plan skip_all => 'prlimit does not work here';
+
+        my $fits = { name => 'f', file_name => 'fits', content => 'x' x $room };
+        is $server->upload( $fits, $fits )->{body}, "$room,$room", 'files that just fit';
+        is_deeply $server->next_report, [ received => 'fits' ], 'are received' for 1 .. 2;
+        for my $size ( $room + 1, 10 * $room ) {
+            my $large = { name => 'f', file_name => 'large', content => 'x' x $size };
+            is $server->upload( $fits, $large )->{body}, undef, "$size bytes do not fit";
+            is_deeply $server->next_report, [ received => 'fits' ],
+              'the file before is received';
+            is_deeply $server->next_report, ['on_error'], 'then on_error is called';
+        }
+        is $server->upload($fits)->{body}, $room, 'and the next upload is received';
+        ok $server->await_files(0), 'no file is left';
+        $server->stop;
+    };
+}
+
 subtest 'A client that sends a byte now and then is ended by the total limit' => sub {
     my $server = TestServer->start(
         sub {
