@@ -13,7 +13,7 @@ use Test::More;
 use HTTP::Server::EV;
 
 use lib "$FindBin::Bin/lib";
-use TestServer qw(backends report request_bytes);
+use TestServer qw(await_change backends report request_bytes);
 
 my $UPLOAD = { name => 'file', file_name => 'name', content => 'content' };
 
@@ -256,7 +256,8 @@ sub serve_in {
 
 sub eventually_empty {
     my ($directory) = @_;
-    return TestServer::eventually(
+    return await_change(
+        $directory,
         sub {
             opendir my $handle, $directory or return 0;
             return !grep { !/\A[.]/ } readdir $handle;

@@ -23,7 +23,8 @@ use IO::Socket::INET;
 
 use TestServer::Client;
 
-our @EXPORT_OK = qw(backends eventually multipart report request_bytes reserve_port
+our @EXPORT_OK =
+  qw(await_change backends eventually multipart report request_bytes reserve_port
   upload_bytes);
 
 # How long to wait for something that has to happen, in seconds. Nothing is
@@ -183,14 +184,14 @@ sub files_left {
 # Waits until there are as many temporary files; returns whether it came so.
 sub await_files {
     my ( $self, $count ) = @_;
-    return _await_change( $self->tmp_path,
+    return await_change( $self->tmp_path,
         sub { ( my @files = $self->files_left ) == $count } );
 }
 
 # Waits until the server's standard error matches; returns whether it came so.
 sub await_stderr {
     my ( $self, $pattern ) = @_;
-    return _await_change( $self->directory, sub { $self->stderr =~ $pattern } );
+    return await_change( $self->directory, sub { $self->stderr =~ $pattern } );
 }
 
 # Waits until the server has no more descriptors than these, which may have been counted
@@ -295,6 +296,29 @@ sub seen {
     return scalar $self->await('seen');
 }
 
+# Calls at first and at each change in the directory until it is true; returns whether
+# that came in time. The signals stay blocked but while it waits, so none is missed.
+sub await_change {
+    my ( $directory, $is_so ) = @_;
+    my $is_late = 0;
+    local $SIG{IO}   = sub { };
+    local $SIG{ALRM} = sub { $is_late = 1 };
+    my $before = POSIX::SigSet->new;
+    POSIX::sigprocmask( SIG_BLOCK, POSIX::SigSet->new( $SIGNAL{IO}, SIGALRM ), $before );
+    my $watch = _watch_directory($directory);
+    alarm $DEADLINE;
+
+    my $came = $is_so->();
+    until ( $came || $is_late ) {
+        POSIX::sigsuspend($before);
+        $came = $is_so->();
+    }
+    alarm 0;
+    close $watch;
+    POSIX::sigprocmask( SIG_SETMASK, $before );
+    return $came;
+}
+
 # Calls until it is true, with a pause that is only there to leave the processor to
 # others; returns whether that came in time. For states that the system tells nobody of:
 # what stands in /proc, in the queue of another's socket, in a page of a browser.
@@ -360,29 +384,6 @@ sub DESTROY {
     kill KILL => $self->{pid};
     waitpid $self->{pid}, 0;
     return;
-}
-
-# Calls at first and at each change in the directory until it is true; returns whether
-# that came in time. The signals stay blocked but while it waits, so none is missed.
-sub _await_change {
-    my ( $directory, $is_so ) = @_;
-    my $is_late = 0;
-    local $SIG{IO}   = sub { };
-    local $SIG{ALRM} = sub { $is_late = 1 };
-    my $before = POSIX::SigSet->new;
-    POSIX::sigprocmask( SIG_BLOCK, POSIX::SigSet->new( $SIGNAL{IO}, SIGALRM ), $before );
-    my $watch = _watch_directory($directory);
-    alarm $DEADLINE;
-
-    my $came = $is_so->();
-    until ( $came || $is_late ) {
-        POSIX::sigsuspend($before);
-        $came = $is_so->();
-    }
-    alarm 0;
-    close $watch;
-    POSIX::sigprocmask( SIG_SETMASK, $before );
-    return $came;
 }
 
 # Until the handle is closed, each change in the directory is a SIGIO. See fcntl(2).
