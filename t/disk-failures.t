@@ -1,0 +1,244 @@
+#!/usr/bin/env perl
+# A directory that is gone or cannot be written, a limit on the size of files, a full disk,
+# no descriptor left: the upload is dropped, nothing is left, and the next one succeeds.
+
+use strict;
+use warnings;
+
+use Digest::SHA qw(sha256_hex);
+use File::Temp  qw(tempdir);
+use FindBin;
+use Test::More;
+
+use lib "$FindBin::Bin/lib";
+use TestServer qw(backends report upload_bytes);
+
+# A small disk can be had in a mount namespace of one's own; it goes with this process.
+if ( $> == 0 && !$ENV{HAS_OWN_MOUNTS} && system('unshare -m true 2>/dev/null') == 0 ) {
+    local $ENV{HAS_OWN_MOUNTS} = 1;
+    exec 'unshare', '-m', $^X, ( map { "-I$_" } @INC ), $0 or die "exec: $!";
+}
+
+my $MEGABYTE = 1_048_576;
+my $FILE     = join q{}, map { pack 'N', $_ * 2_654_435_761 % 2**32 } 1 .. $MEGABYTE;
+my $SMALL    = 'x' x 10_000;
+
+for my $backend ( backends() ) {
+    subtest "A directory that cannot be used, with $backend" => sub {
+        my $server    = start($backend);
+        my $directory = $server->tmp_path;
+        is whole( $server, $SMALL ), sha256_hex($SMALL), 'before';
+        my %ways = (
+            'is gone'   => [ sub { }, sub { } ],
+            'is a file' => [
+                sub { open my $file, '>', $directory or die "$directory: $!" },
+                sub { unlink $directory }
+            ],
+            'leads nowhere' => [
+                sub { symlink "$directory/none", $directory or die "symlink: $!" },
+                sub { unlink $directory }
+            ],
+        );
+        for my $way ( sort keys %ways ) {
+            my ( $spoil, $mend ) = @{ $ways{$way} };
+            rmdir $directory or die "$directory: $!";
+            $spoil->();
+            is_deeply failure( $server, $SMALL ), [qw(on_multipart on_error)],
+              "$way: on_error comes once, no callback of the file";
+            $mend->();
+            mkdir $directory or die "$directory: $!";
+            is whole( $server, $SMALL ), sha256_hex($SMALL),
+              'when it is back, the next upload succeeds';
+        }
+        ok $server->await_files(0), 'no file is left';
+        $server->stop;
+    };
+
+    subtest "A directory that is read-only, with $backend" => sub {
+        plan skip_all => 'root may write everywhere' if $> == 0;
+        my $server = start($backend);
+        chmod oct 500, $server->tmp_path;
+        is_deeply failure( $server, $SMALL ), [qw(on_multipart on_error)], 'on_error';
+        chmod oct 700, $server->tmp_path;
+        is whole( $server, $SMALL ), sha256_hex($SMALL), 'the next upload succeeds';
+        $server->stop;
+    };
+
+    subtest "A directory that is removed while a file is received, with $backend" => sub {
+        my $server = start($backend);
+        my $bytes  = upload_bytes( part($FILE) );
+        my $client = $server->connect;
+        $client->send( substr $bytes, 0, 500_000 );
+        $client->drained or die 'The server does not read';
+        my ($name) = $server->files_left;
+        unlink $server->tmp_path . "/$name" or die "unlink: $!";
+        rmdir $server->tmp_path             or die "rmdir: $!";
+        $client->send( substr $bytes, 500_000 );
+        is $client->response->{body}, 'gone', 'the main callback finds no file';
+        mkdir $server->tmp_path;
+        is whole( $server, $SMALL ), sha256_hex($SMALL), 'the next upload succeeds';
+        $server->stop;
+    };
+
+    # In what is written at once, at its edge, and in what threads may write.
+    for my $limit ( 1, 300_000, $MEGABYTE, $MEGABYTE + 1, 2_500_000 ) {
+        subtest "No file may be larger than $limit bytes, with $backend" => sub {
+            my $server = start($backend);
+            limit( $server, 'fsize', $limit )
+              or plan skip_all => 'prlimit does not work here';
+            my @calls = @{ failure( $server, $FILE ) };
+            is_deeply [ grep { $_ ne 'on_file_write' } @calls ],
+              [qw(on_multipart on_file_open on_error)], 'on_error comes once';
+            ok $server->await_files(0), 'no file is left';
+            is whole( $server, 'x' ), sha256_hex('x'), 'a smaller file is received';
+            $server->stop;
+        };
+    }
+
+    subtest "No descriptor is left for a file, with $backend" => sub {
+        my $server = start($backend);
+        whole( $server, $FILE );
+        my $client = $server->connect;
+        $client->send('POST ');
+        $client->drained              or die 'The server does not read';
+        limit( $server, 'nofile', 1 ) or plan skip_all => 'prlimit does not work here';
+        $client->send( substr upload_bytes( part($SMALL) ), length 'POST ' );
+        is $client->read_all, q{}, 'the connection is closed';
+        limit( $server, 'nofile', 1000 );
+        is_deeply calls($server), [qw(on_multipart on_error)], 'on_error comes once';
+        is whole( $server, $SMALL ), sha256_hex($SMALL), 'the next upload succeeds';
+        $server->stop;
+    };
+
+    subtest "A full disk, with $backend" => sub {
+        my $disk   = small_disk(2) or plan skip_all => 'no file system can be mounted';
+        my $server = start( $backend, $disk );
+        for ( 1 .. 2 ) {
+            my @calls = @{ failure( $server, $FILE ) };
+            is_deeply [ grep { $_ ne 'on_file_write' } @calls ],
+              [qw(on_multipart on_file_open on_error)], 'on_error comes once';
+            ok $server->await_files(0), 'no file is left';
+        }
+        my $fits = substr $FILE, 0, 1_500_000;
+        is whole( $server, $fits ), sha256_hex($fits), 'a file that fits is received';
+        $server->stop;
+        system 'umount', $disk;
+    };
+
+    subtest "save to a full disk, with $backend" => sub {
+        my $disk   = small_disk(1) or plan skip_all => 'no file system can be mounted';
+        my $keep   = tempdir( CLEANUP => 1 );
+        my $server = TestServer->start(
+            sub {
+                my ($server) = @_;
+                $server->listen(
+                    sub {
+                        my ($cgi)  = @_;
+                        my ($file) = @{ $cgi->file('file') };
+                        my $path   = $file->path;
+                        $file->save(
+                            "$disk/file",
+                            sub {
+                                report(
+                                    full => $_[0],
+                                    $file->path eq $path ? 1 : 0,
+                                    $file->{moved}
+                                );
+                                $file->save( "$keep/file", sub { report( kept => @_ ) } );
+                            }
+                        );
+                    }
+                );
+            },
+            backend => $backend
+        );
+        $server->upload( part($FILE) );
+        is_deeply [ $server->await('full') ], [ 0, 1, undef ],
+          'it fails; path and moved are as they were';
+        is_deeply [ glob "$disk/*" ], [], 'no half of it is there';
+        is $server->await('kept'), 1,             'it is saved elsewhere';
+        is -s "$keep/file",        length($FILE), 'whole';
+        ok $server->await_files(0), 'no file is left';
+        $server->stop(
+            stderr => qr/\A[^\n]*failed to move file[^\n]*No space left[^\n]*\n\z/ );
+        system 'umount', $disk;
+    };
+}
+
+done_testing;
+
+# The calls since the last time.
+sub calls {
+    my ($server) = @_;
+    $server->request( GET => '/end' );
+    my @reports = $server->reports_until('end');
+    pop @reports;
+    return [ map { $_->[0] } @reports ];
+}
+
+# The calls for an upload of this content, which has to fail.
+sub failure {
+    my ( $server, $content ) = @_;
+    is $server->upload( part($content) )->{status}, undef, 'the upload is not answered';
+    return calls($server);
+}
+
+# Sets one of the limits of setrlimit(2), by its name; returns whether that works here.
+sub limit {
+    my ( $server, $name, $limit ) = @_;
+    return system( 'prlimit', '--pid', $server->pid, "--$name=$limit:" ) == 0;
+}
+
+sub part {
+    my ($content) = @_;
+    return { name => 'file', file_name => 'a.bin', content => $content };
+}
+
+# A file system that holds so many MiB.
+sub small_disk {
+    my ($megabytes) = @_;
+    return if !$ENV{HAS_OWN_MOUNTS};
+    my $directory = tempdir( CLEANUP => 1 );
+    my @mount     = ( '-t', 'tmpfs', '-o', "size=${megabytes}m", 'tmpfs', $directory );
+    return system( 'mount', @mount ) == 0 ? $directory : undef;
+}
+
+# A server that reports each callback, and answers with the digest of the file.
+sub start {
+    my ( $backend, $directory ) = @_;
+    return TestServer->start(
+        sub {
+            my ($server) = @_;
+            ## no critic (RequireLocalizedPunctuationVars)
+            $SIG{XFSZ} = 'IGNORE';
+            my %options = map {
+                my $name = $_;
+                $name => sub { report($name) }
+            } qw(on_multipart on_file_open on_file_write on_file_received on_error);
+            $server->listen( \&answer, \%options );
+        },
+        backend => $backend,
+        $directory ? ( directory => $directory ) : ()
+    );
+}
+
+sub answer {
+    my ($cgi) = @_;
+    return report('end') if $cgi->{headers}{REQUEST_URI} eq '/end';
+    my ($file) = @{ $cgi->file('file') };
+    $cgi->header;
+    $cgi->print(
+        -e $file->path
+        ? Digest::SHA->new(256)->addfile( $file->path )->hexdigest
+        : 'gone'
+    );
+    return;
+}
+
+# The answer to an upload of this content, when it is over.
+sub whole {
+    my ( $server, $content ) = @_;
+    my $answer = $server->upload( part($content) )->{body};
+    calls($server);
+    return $answer;
+}
