@@ -65,17 +65,24 @@ for my $backend ( backends() ) {
         };
     }
 
-    subtest "A request that is stopped at each piece, with $backend" => sub {
-        my $server = start(
-            $backend,
-            on_file_write => sub {
-                my ($cgi) = @_;
-                $cgi->stop;
-                my $timer;
-                $timer = EV::timer( 0, 0, sub { undef $timer; $cgi->start; undef $cgi } );
-            }
-        );
-        is $server->upload(@PARTS)->{body}, $DIGEST, 'the upload is complete';
+    subtest "A request that is stopped in every callback, with $backend" => sub {
+        my $pause = sub {
+            my ($cgi) = @_;
+            $cgi->stop;
+            my $timer;
+            $timer = EV::timer( 0, 0, sub { undef $timer; $cgi->start; undef $cgi } );
+        };
+        my $server = start( $backend, map { $_ => $pause } @HOOKS );
+        my @sizes  = ( 0, 1, 51_198, 2 * 51_198, 65_536, 2**20, 2**21, 0 );
+        my @parts =
+          map { { name => 'file', file_name => 'a', content => substr $FILE x 8, 0, $_ } }
+          @sizes;
+        is $server->upload(@parts)->{body},
+          join( q{ }, map { sha256_hex( $_->{content} ) } @parts ),
+          'files of all sizes are complete';
+        is $server->upload( $_, { name => 'after', content => 'text' } )->{body},
+          sha256_hex( $_->{content} ), length( $_->{content} ) . ' bytes alone'
+          for @parts;
         $server->stop;
     };
 
@@ -272,10 +279,11 @@ sub stop_once {
 }
 
 sub answer {
-    my ($cgi)  = @_;
-    my ($file) = @{ $cgi->file('file') };
+    my ($cgi) = @_;
+    my @digests =
+      map { Digest::SHA->new(256)->addfile( $_->path )->hexdigest }
+      @{ $cgi->file('file') };
     $cgi->header;
-    $cgi->print(
-        $file ? Digest::SHA->new(256)->addfile( $file->path )->hexdigest : 'page' );
+    $cgi->print( @digests ? "@digests" : 'page' );
     return;
 }
