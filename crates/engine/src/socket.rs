@@ -8,6 +8,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process;
 
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
@@ -165,18 +167,42 @@ pub(crate) fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> rustix::io::Result
     }
 }
 
-/// Writes as much as the kernel takes, without ever raising SIGPIPE on a socket.
-/// What is not a socket is written plainly.
+/// Writes as much as the kernel takes, without ever raising SIGPIPE.
 pub(crate) fn send(socket: &OwnedFd, bytes: &[u8]) -> rustix::io::Result<usize> {
     let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
     loop {
         let sent = match rustix::net::send(socket, bytes, flags) {
-            Err(Errno::NOTSOCK) => rustix::io::write(socket, bytes),
+            Err(Errno::NOTSOCK) => write_without_signal(socket, bytes),
             other => other,
         };
         if sent != Err(Errno::INTR) {
             return sent;
         }
+    }
+}
+
+/// write(2) has no flag against SIGPIPE, so it is blocked meanwhile, and taken off this thread's
+/// list of pending signals if the write has put it there.
+fn write_without_signal(descriptor: &OwnedFd, bytes: &[u8]) -> rustix::io::Result<usize> {
+    let mut broken_pipe = SigSet::empty();
+    broken_pipe.add(Signal::SIGPIPE);
+    let Ok(mask) = broken_pipe.thread_swap_mask(SigmaskHow::SIG_BLOCK) else {
+        return rustix::io::write(descriptor, bytes);
+    };
+    let written = rustix::io::write(descriptor, bytes);
+    if written == Err(Errno::PIPE) && !mask.contains(Signal::SIGPIPE) {
+        take_pending(&broken_pipe);
+    }
+    // A mask that was in force can be put back.
+    mask.thread_set_mask().ok();
+    written
+}
+
+fn take_pending(signals: &SigSet) {
+    let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
+    if let Ok(pending) = SignalFd::with_flags(signals, flags) {
+        // None is there where the process ignores it.
+        pending.read_signal().ok();
     }
 }
 
