@@ -1,4 +1,7 @@
 //! `HTTP::Server::EV::Buffer`: the output of one connection.
+//!
+//! `$buffer->{status}`: undef or 0 at rest, 1 while a flush is under way, 2 in
+//! `%HTTP::Server::EV::Buffer::buffers`, -1 once nobody will receive anything.
 
 use std::cell::RefCell;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -6,7 +9,7 @@ use std::rc::Rc;
 
 use engine::RequestId;
 use perl_xs::handle::{self, Mode};
-use perl_xs::{Arguments, Error, Hash, Package, Perl, Result, Returned, Scalar};
+use perl_xs::{Arguments, Error, Hash, Lazy, Package, Perl, Result, Returned, Scalar};
 
 use crate::server::Server;
 use crate::value::defined;
@@ -80,20 +83,132 @@ pub fn define(package: Package) -> Result<()> {
     package.define("give_up_handle", give_up_handle)
 }
 
-/// Makes the Buffer of a request.
-pub fn create(perl: Perl, id: RequestId, descriptor: i32) -> Result<Hash> {
-    let buffer = Hash::new(perl);
-    buffer.insert("fd", Scalar::from_integer(perl, descriptor.into()))?;
-    buffer.insert("status", Scalar::undef(perl))?;
-    take_threshold(perl, id, &buffer, None)?;
-    buffer.attach(Reply::new(id));
-    buffer.bless(PACKAGE)?;
-    Ok(buffer)
+/// The Buffer of a request, made when it is first asked for. The reply ends when
+/// it goes, be it made or not.
+pub struct UnmadeBuffer {
+    reply: Rc<Reply>,
+    descriptor: i32,
+    threshold: i64,
 }
 
-/// Appends the list as `print` does, joined with `$,` and ended with `$\`, and
-/// returns what printing returns.
-pub fn append(perl: Perl, buffer: &Hash, values: &[Scalar]) -> Result<Returned> {
+impl UnmadeBuffer {
+    pub fn new(perl: Perl, id: RequestId, descriptor: i32) -> Result<UnmadeBuffer> {
+        let threshold = default_threshold(perl)?;
+        set_threshold(id, threshold);
+        Ok(UnmadeBuffer {
+            reply: Reply::new(id),
+            descriptor,
+            threshold,
+        })
+    }
+}
+
+impl Lazy for UnmadeBuffer {
+    fn make(&self, perl: Perl) -> Result<Scalar> {
+        let id = self.reply.id;
+        let buffer = Hash::new(perl);
+        buffer.insert("fd", Scalar::from_integer(perl, self.descriptor.into()))?;
+        buffer.insert("flush", Scalar::from_integer(perl, self.threshold))?;
+        buffer.insert("status", Scalar::undef(perl))?;
+        buffer.attach(self.reply.clone());
+        buffer.bless(PACKAGE)?;
+        if let Some(server) = Server::current() {
+            server.set_buffer(id, weak(&buffer)?);
+            if !server.with_engine(|engine| engine.accepts_output(id)) {
+                set_status(&buffer, Status::Dead)?;
+            }
+        }
+        Ok(buffer.reference())
+    }
+}
+
+/// Where the output of a request goes: its Buffer, made or not.
+pub enum Output {
+    Buffer(Hash),
+    Unmade(Rc<Reply>),
+}
+
+impl Output {
+    /// `None` once the reply was closed.
+    pub fn of(request: &Hash) -> Result<Option<Output>> {
+        if let Some(unmade) = request.unmade::<UnmadeBuffer>("buffer")? {
+            return Ok(Some(Output::Unmade(unmade.reply.clone())));
+        }
+        let buffer = request.get("buffer")?.and_then(|buffer| buffer.as_hash());
+        Ok(buffer.map(Output::Buffer))
+    }
+
+    pub fn reply(&self) -> Option<Rc<Reply>> {
+        match self {
+            Output::Buffer(buffer) => buffer.attached(),
+            Output::Unmade(reply) => Some(reply.clone()),
+        }
+    }
+
+    /// Appends the list as `print` does, joined with `$,` and ended with `$\`, and
+    /// returns what printing returns.
+    pub fn append(&self, perl: Perl, values: &[Scalar]) -> Result<Returned> {
+        self.write(perl, &joined(perl, values)?)
+    }
+
+    /// Appends bytes: true, or the empty list and the status -1 once nobody will
+    /// receive them.
+    pub fn write(&self, perl: Perl, bytes: &[u8]) -> Result<Returned> {
+        let (Some(server), Some(reply)) = (Server::current(), self.reply()) else {
+            return Ok(Returned::Nothing);
+        };
+        if server.with_engine(|engine| engine.write(reply.id, bytes)) {
+            return Ok(Scalar::from_integer(perl, 1).into());
+        }
+        if let Output::Buffer(buffer) = self {
+            set_status(buffer, Status::Dead)?;
+        }
+        Ok(Returned::Nothing)
+    }
+}
+
+/// What `$buffer->{status}` says.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    Resting = 0,
+    Flushing = 1,
+    Draining = 2,
+    Dead = -1,
+}
+
+pub fn set_status(buffer: &Hash, status: Status) -> Result<()> {
+    buffer.insert("status", Scalar::from_integer(buffer.perl(), status as i64))
+}
+
+/// All output of the Buffer was sent, or never will be.
+pub fn has_drained(buffer: &Hash) -> Result<()> {
+    match buffer.get("status")? {
+        Some(status) if status.is_defined()? && status.integer()? == Status::Flushing as i64 => {
+            set_status(buffer, Status::Resting)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Enters a reply that outlived its Buffer into `%HTTP::Server::EV::Buffer::buffers`
+/// while its client takes the rest.
+pub fn begin_draining(perl: Perl, descriptor: i32) -> Result<()> {
+    let buffer = Hash::new(perl);
+    buffer.insert("fd", Scalar::from_integer(perl, descriptor.into()))?;
+    set_status(&buffer, Status::Draining)?;
+    buffer.bless(PACKAGE)?;
+    draining(perl).insert(descriptor.to_string(), buffer.reference())
+}
+
+pub fn end_draining(perl: Perl, descriptor: i32) -> Result<()> {
+    draining(perl).remove(descriptor.to_string()).map(drop)
+}
+
+fn draining(perl: Perl) -> Hash {
+    perl.hash_variable("HTTP::Server::EV::Buffer::buffers")
+}
+
+fn joined(perl: Perl, values: &[Scalar]) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let separator = perl.output_field_separator();
     for (index, value) in values.iter().enumerate() {
@@ -105,39 +220,28 @@ pub fn append(perl: Perl, buffer: &Hash, values: &[Scalar]) -> Result<Returned> 
     if let Some(end) = perl.output_record_separator() {
         end.append_bytes_to(&mut bytes)?;
     }
-    write(perl, buffer, &bytes)
+    Ok(bytes)
 }
 
-/// Appends bytes: true, or the empty list and the status -1 once nobody will
-/// receive them.
-pub fn write(perl: Perl, buffer: &Hash, bytes: &[u8]) -> Result<Returned> {
-    let Some(reply) = buffer.attached::<Reply>() else {
-        return Ok(Returned::Nothing);
-    };
-    let is_open = Server::current()
-        .is_some_and(|server| server.with_engine(|engine| engine.write(reply.id, bytes)));
-    if is_open {
-        return Ok(Scalar::from_integer(perl, 1).into());
-    }
-    buffer.insert("status", Scalar::from_integer(perl, -1))?;
-    Ok(Returned::Nothing)
+/// `$HTTP::Server::EV::Buffer::autoflush` counts as it is when a Buffer comes
+/// about.
+fn default_threshold(perl: Perl) -> Result<i64> {
+    perl.scalar_variable("HTTP::Server::EV::Buffer::autoflush")
+        .integer()
 }
 
-/// Sets the threshold (bytes that may wait unsent) from `given`, or else from
-/// `$HTTP::Server::EV::Buffer::autoflush`.
-fn take_threshold(perl: Perl, id: RequestId, buffer: &Hash, given: Option<Scalar>) -> Result<()> {
-    let threshold = match given {
-        Some(given) => given.integer()?,
-        None => perl
-            .scalar_variable("HTTP::Server::EV::Buffer::autoflush")
-            .integer()?,
-    };
-    buffer.insert("flush", Scalar::from_integer(perl, threshold))?;
+/// Bytes that may wait unsent.
+fn set_threshold(id: RequestId, threshold: i64) {
     let bytes = u64::try_from(threshold).unwrap_or(0);
     if let Some(server) = Server::current() {
         server.with_engine(|engine| engine.set_flush_threshold(id, bytes));
     }
-    Ok(())
+}
+
+fn weak(buffer: &Hash) -> Result<Scalar> {
+    let weak = buffer.reference();
+    weak.weaken()?;
+    Ok(weak)
 }
 
 /// `HTTP::Server::EV::Buffer->new({ fd, fh, flush, onerror })`
@@ -157,13 +261,16 @@ fn new(arguments: &Arguments<'_>) -> Result<Returned> {
     if options.get("fd")?.is_none() {
         options.insert("fd", Scalar::from_integer(perl, number.into()))?;
     }
-    take_threshold(perl, id, &options, options.get("flush")?)?;
+    let threshold = match options.get("flush")? {
+        Some(given) => given.integer()?,
+        None => default_threshold(perl)?,
+    };
+    options.insert("flush", Scalar::from_integer(perl, threshold))?;
+    set_threshold(id, threshold);
     options.attach(Reply::new(id));
     options.bless(&class)?;
-
-    let buffer = options.reference();
-    watch(&server, perl, id, &buffer)?;
-    Ok(buffer.into())
+    watch(&server, perl, id, &options)?;
+    Ok(options.reference().into())
 }
 
 /// A handle that is given keeps its descriptor, as a request does, and the Buffer
@@ -185,16 +292,15 @@ fn own_descriptor(server: &Server, options: &Hash) -> Result<OwnedFd> {
 }
 
 /// Has the end of the peer reported to the Buffer's `onerror`.
-fn watch(server: &Server, perl: Perl, id: RequestId, buffer: &Scalar) -> Result<()> {
-    let weak = buffer.copy()?;
-    weak.weaken()?;
+fn watch(server: &Server, perl: Perl, id: RequestId, buffer: &Hash) -> Result<()> {
     server.add_request(
         id,
         crate::server::Request {
             listener: Hash::new(perl),
             object: None,
             file: None,
-            buffer: weak,
+            buffer: Some(weak(buffer)?),
+            watches_client: true,
         },
     );
     server.with_engine(|engine| engine.watch_disconnect(id));
@@ -203,7 +309,7 @@ fn watch(server: &Server, perl: Perl, id: RequestId, buffer: &Scalar) -> Result<
 
 /// `$buffer->print(@list)`: true, or the empty list once the client is gone.
 fn print(arguments: &Arguments<'_>) -> Result<Returned> {
-    append(arguments.perl(), &this(arguments)?, rest(arguments))
+    Output::Buffer(this(arguments)?).append(arguments.perl(), rest(arguments))
 }
 
 /// `$buffer->flush($threshold?)`
@@ -213,10 +319,17 @@ fn flush(arguments: &Arguments<'_>) -> Result<Returned> {
         return Ok(Returned::Nothing);
     };
     if let Some(threshold) = defined(arguments.get(1))? {
-        take_threshold(arguments.perl(), reply.id, &buffer, Some(threshold))?;
+        let threshold = threshold.integer()?;
+        let value = Scalar::from_integer(arguments.perl(), threshold);
+        buffer.insert("flush", value)?;
+        set_threshold(reply.id, threshold);
     }
-    if let Some(server) = Server::current() {
-        server.with_engine(|engine| engine.flush_output(reply.id));
+    let Some(server) = Server::current() else {
+        return Ok(Returned::Nothing);
+    };
+    if server.with_engine(|engine| engine.pending_output(reply.id)) > 0 {
+        set_status(&buffer, Status::Flushing)?;
+        server.with_engine(|engine| engine.notify_drained(reply.id));
     }
     Ok(Returned::Nothing)
 }
@@ -232,7 +345,12 @@ fn flush_wait(arguments: &Arguments<'_>) -> Result<Returned> {
         return Ok(Returned::Nothing);
     };
     match buffer.attached::<Reply>() {
-        Some(reply) => server.when_drained(reply.id, buffer.reference(), callback),
+        Some(reply) => {
+            if server.with_engine(|engine| engine.pending_output(reply.id)) > 0 {
+                set_status(&buffer, Status::Flushing)?;
+            }
+            server.when_drained(reply.id, buffer.reference(), callback);
+        }
         None => server.defer(callback, Vec::new()),
     }
     Ok(Returned::Nothing)

@@ -9,7 +9,7 @@ use engine::{Engine, RequestId};
 use perl_xs::handle::{self, Mode};
 use perl_xs::{Arguments, Error, Hash, Package, Result, Returned, Scalar};
 
-use crate::buffer::{self, Reply};
+use crate::buffer::{self, Output, Reply};
 use crate::header;
 use crate::server::Server;
 use crate::text;
@@ -67,8 +67,8 @@ fn fh(arguments: &Arguments<'_>) -> Result<Returned> {
 fn header(arguments: &Arguments<'_>) -> Result<Returned> {
     let perl = arguments.perl();
     let object = this(arguments)?;
-    let buffer =
-        buffer(&object)?.ok_or_else(|| Error::croak("Can`t print headers to closed socket!"))?;
+    let output = Output::of(&object)?
+        .ok_or_else(|| Error::croak("Can`t print headers to closed socket!"))?;
     let fields = match defined(arguments.get(1))? {
         Some(fields) => Some(
             fields
@@ -78,15 +78,14 @@ fn header(arguments: &Arguments<'_>) -> Result<Returned> {
         None => None,
     };
     let head = header::head(fields.as_ref(), &cookie_lines(&object)?)?;
-    buffer::write(perl, &buffer, &head)
+    output.write(perl, &head)
 }
 
 /// `$cgi->print(@list)`
 fn print(arguments: &Arguments<'_>) -> Result<Returned> {
-    let perl = arguments.perl();
-    let buffer =
-        buffer(&this(arguments)?)?.ok_or_else(|| Error::croak("Can`t print to closed socket!"))?;
-    buffer::append(perl, &buffer, buffer::rest(arguments))
+    let output = Output::of(&this(arguments)?)?
+        .ok_or_else(|| Error::croak("Can`t print to closed socket!"))?;
+    output.append(arguments.perl(), buffer::rest(arguments))
 }
 
 /// `$cgi->set_cookies(\%cookies, $lifetime?)`: `header` sends them.
@@ -149,7 +148,7 @@ fn buffer(object: &Hash) -> Result<Option<Hash>> {
 }
 
 fn reply(object: &Hash) -> Result<Option<Rc<Reply>>> {
-    Ok(buffer(object)?.and_then(|buffer| buffer.attached::<Reply>()))
+    Ok(Output::of(object)?.and_then(|output| output.reply()))
 }
 
 /// Acts on the request, if there still is one.

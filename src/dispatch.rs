@@ -7,6 +7,8 @@ use engine::form::charset::Text;
 use engine::{Event, Head, RequestId, TemporaryFile};
 use perl_xs::{Code, Error, Hash, Perl, Result, Scalar};
 
+use crate::buffer::{self, Status};
+use crate::fields;
 use crate::multipart_file;
 use crate::request;
 use crate::server::{Request, Server};
@@ -34,7 +36,7 @@ pub fn dispatch(server: &Server, perl: Perl, event: Event) -> Result<()> {
 
 fn act(server: &Server, perl: Perl, event: Event) -> Result<()> {
     match event {
-        Event::Multipart { request, head } => multipart(server, perl, request, &head),
+        Event::Multipart { request, head } => multipart(server, perl, request, head),
         Event::Field {
             request,
             name,
@@ -58,8 +60,15 @@ fn act(server: &Server, perl: Perl, event: Event) -> Result<()> {
             body,
         } => complete(server, perl, request, head, body),
         Event::Failed { request, .. } => failed(server, request),
-        Event::Disconnected { request } => disconnected(server, perl, request),
-        Event::Drained { request } => drained(server, request),
+        Event::Disconnected { request } => disconnected(server, request),
+        Event::Draining {
+            request,
+            descriptor,
+        } => {
+            server.note_draining(request, descriptor);
+            buffer::begin_draining(perl, descriptor)
+        }
+        Event::Drained { request } => drained(server, perl, request),
         Event::WorkDone { work, result } => match server.take_work(work) {
             Some(callback) => call_or_warn(&callback, &multipart_file::outcome(perl, result)),
             None => Ok(()),
@@ -90,7 +99,7 @@ fn warn_of(perl: Perl, error: Error) -> Result<()> {
     }
 }
 
-fn multipart(server: &Server, perl: Perl, id: RequestId, head: &Head) -> Result<()> {
+fn multipart(server: &Server, perl: Perl, id: RequestId, head: Box<Head>) -> Result<()> {
     let Some(request) = begin(server, perl, id, head, None)? else {
         return Ok(());
     };
@@ -100,13 +109,7 @@ fn multipart(server: &Server, perl: Perl, id: RequestId, head: &Head) -> Result<
 
 fn field(server: &Server, perl: Perl, id: RequestId, name: &[u8], value: &Text) -> Result<()> {
     if let Some(object) = object(server, id) {
-        request::add(
-            perl,
-            &object,
-            "post",
-            &request::bytes_key(name),
-            text::scalar(perl, value),
-        )?;
+        fields::add_part(&object, "post", name, text::scalar(perl, value))?;
     }
     server.acknowledge(id)
 }
@@ -127,14 +130,14 @@ fn file_opened(
     };
     let part = multipart_file::create(perl, &object, file_name, file)?;
     drop(server.set_file(id, Some(part.clone())));
-    request::add(
-        perl,
-        &object,
-        "file",
-        &request::bytes_key(name),
-        part.reference(),
-    )?;
-    call_hook(&request, "on_file_open", &[part.reference()])?;
+    // An application that opens files at once, in the loop, is told first.
+    if server.writes_inline() {
+        call_hook(&request, "on_file_open", &[part.reference()])?;
+        fields::add_part(&object, "file", name, part.reference())?;
+    } else {
+        fields::add_part(&object, "file", name, part.reference())?;
+        call_hook(&request, "on_file_open", &[part.reference()])?;
+    }
     server.acknowledge(id)
 }
 
@@ -150,6 +153,7 @@ fn file_data(server: &Server, perl: Perl, id: RequestId, data: &[u8], size: u64)
 fn file_received(server: &Server, perl: Perl, id: RequestId, size: u64) -> Result<()> {
     if let Some((request, part)) = request_and_file(server, id) {
         multipart_file::set_size(perl, &part, size)?;
+        multipart_file::insert_handle(&part)?;
         drop(server.set_file(id, None));
         call_hook(&request, "on_file_received", &[part.reference()])?;
     }
@@ -165,7 +169,7 @@ fn complete(
     body: Option<Vec<u8>>,
 ) -> Result<()> {
     let request = match head {
-        Some(head) => begin(server, perl, id, &head, body)?,
+        Some(head) => begin(server, perl, id, head, body)?,
         None => server.request(id),
     };
     let Some(request) = request else {
@@ -173,7 +177,7 @@ fn complete(
     };
     if let Some(object) = &request.object {
         object.insert("received", Scalar::from_integer(perl, 1))?;
-        if request::watches_client(object)? {
+        if request.watches_client {
             server.with_engine(|engine| engine.watch_disconnect(id));
         }
         call_main(perl, &request.listener, object)?;
@@ -214,16 +218,15 @@ fn failed(server: &Server, id: RequestId) -> Result<()> {
     Ok(())
 }
 
-fn disconnected(server: &Server, perl: Perl, id: RequestId) -> Result<()> {
+fn disconnected(server: &Server, id: RequestId) -> Result<()> {
     let Some(request) = server.request(id) else {
         return Ok(());
     };
-    let Some(buffer) = request.buffer.as_hash() else {
+    let Some(buffer) = request.buffer.and_then(|buffer| buffer.as_hash()) else {
         return Ok(());
     };
-    let has_gone = !server.with_engine(|engine| engine.accepts_output(id));
-    if has_gone {
-        buffer.insert("status", Scalar::from_integer(perl, -1))?;
+    if !server.with_engine(|engine| engine.accepts_output(id)) {
+        buffer::set_status(&buffer, Status::Dead)?;
     }
     match buffer.get("onerror")?.and_then(|onerror| onerror.as_code()) {
         Some(onerror) => call_or_warn(&onerror, &[]),
@@ -231,7 +234,14 @@ fn disconnected(server: &Server, perl: Perl, id: RequestId) -> Result<()> {
     }
 }
 
-fn drained(server: &Server, id: RequestId) -> Result<()> {
+fn drained(server: &Server, perl: Perl, id: RequestId) -> Result<()> {
+    if let Some(descriptor) = server.take_draining(id) {
+        buffer::end_draining(perl, descriptor)?;
+    }
+    let known = server.request(id).and_then(|request| request.buffer);
+    if let Some(buffer) = known.and_then(|buffer| buffer.as_hash()) {
+        buffer::has_drained(&buffer)?;
+    }
     let (callbacks, buffer) = server.take_drain_callbacks(id);
     for callback in callbacks {
         call_or_warn(&callback, &[])?;
@@ -245,19 +255,22 @@ fn begin(
     server: &Server,
     perl: Perl,
     id: RequestId,
-    head: &Head,
+    head: Box<Head>,
     body: Option<Vec<u8>>,
 ) -> Result<Option<Request>> {
     let Some(listener) = server.listener(head.listener) else {
         server.with_engine(|engine| engine.drop_request(id));
         return Ok(None);
     };
-    let made = request::create(perl, id, head, &listener, body)?;
+    // Of these methods nothing more is expected from the client.
+    let watches_client = matches!(head.request.method(), b"GET" | b"POST");
+    let object = request::create(perl, id, head, &listener, body)?;
     let request = Request {
         listener,
-        object: Some(made.object),
+        object: Some(object),
         file: None,
-        buffer: made.weak_buffer,
+        buffer: None,
+        watches_client,
     };
     server.add_request(id, request.clone());
     Ok(Some(request))

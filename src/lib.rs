@@ -6,7 +6,9 @@
 //! | `dispatch.rs` | the engine's events become calls of Perl code |
 //! | `listener.rs`, `options.rs` | `listen`, and `HTTP::Server::EV::PortListener` |
 //! | `request.rs` | builds the request object |
+//! | `environment.rs`, `fields.rs` | its elements that are made when they are asked for |
 //! | `cgi.rs`, `header.rs` | `HTTP::Server::EV::CGI` |
+//! | `functions.rs` | the functions below the objects, for old programs |
 //! | `buffer.rs` | `HTTP::Server::EV::Buffer` |
 //! | `multipart_file.rs` | `HTTP::Server::EV::MultipartFile` |
 //! | `text.rs` | decoded text as Perl strings |
@@ -21,6 +23,9 @@
 mod buffer;
 mod cgi;
 mod dispatch;
+mod environment;
+mod fields;
+mod functions;
 mod header;
 mod listener;
 mod multipart_file;
@@ -41,6 +46,7 @@ fn boot(perl: Perl) -> Result<()> {
     package.define("_defer", server::defer)?;
     package.define("_set_writer", server::set_writer)?;
 
+    functions::define(perl.package("HTTP::Server::EV"))?;
     listener::define(perl.package("HTTP::Server::EV::PortListener"))?;
     cgi::define(perl.package("HTTP::Server::EV::CGI"))?;
     buffer::define(perl.package("HTTP::Server::EV::Buffer"))?;

@@ -15,7 +15,7 @@ use crate::value::truth;
 const PACKAGE: &str = "HTTP::Server::EV::PortListener";
 
 /// The keys that `listen` sets for itself.
-const OWN_KEYS: [&[u8]; 4] = [b"cb", b"port", b"socket", b"stopped"];
+const OWN_KEYS: [&[u8]; 5] = [b"cb", b"port", b"ptr", b"socket", b"stopped"];
 
 /// What a PortListener holds of the engine. The server keeps each for as long as
 /// the process runs.
@@ -47,28 +47,41 @@ pub fn listen(arguments: &Arguments<'_>) -> Result<Returned> {
     }
 
     let listener = options_hash(perl, truth(arguments.get(3))?)?;
+    open(perl, &what, truth(arguments.get(2))?, &listener)?;
+    listeners.insert(&key, listener.reference())?;
+    Ok(listener.reference().into())
+}
+
+/// Listens, and makes the hash of options the PortListener.
+pub fn open(
+    perl: Perl,
+    what: &Scalar,
+    callback: Option<Scalar>,
+    listener: &Hash,
+) -> Result<ListenerId> {
     let instance = perl.scalar_variable("HTTP::Server::EV::instance").as_hash();
     let options = Options {
-        listener: &listener,
+        listener,
         server: instance.as_ref(),
     };
     let (forms, options) = (options.read_forms()?, options.read()?);
-    let socket = socket(&what, &listener)?;
+    let socket = socket(what, listener)?;
 
-    let callback = truth(arguments.get(2))?.ok_or_else(|| Error::croak("No callback!"))?;
+    let callback = callback.ok_or_else(|| Error::croak("No callback!"))?;
     if callback.as_code().is_none() {
         return Err(Error::croak(
             "listen takes a code reference as its callback",
         ));
     }
-    describe(perl, &listener, &what, &socket)?;
+    describe(perl, listener, what, &socket)?;
     listener.insert("cb", callback.copy()?)?;
     listener.insert("stopped", Scalar::from_integer(perl, 0))?;
 
-    let (server, id) = watch(&listener, &what, socket, options).inspect_err(|_| {
+    let (server, id) = watch(listener, what, socket, options).inspect_err(|_| {
         // Otherwise the handle in it would keep the address in use.
-        let _ = forget_own_handle(&listener);
+        let _ = forget_own_handle(listener);
     })?;
+    listener.insert("ptr", Scalar::from_unsigned(perl, id.number()))?;
     listener.attach(Rc::new(Listening {
         id,
         forms,
@@ -76,8 +89,7 @@ pub fn listen(arguments: &Arguments<'_>) -> Result<Returned> {
     }));
     listener.bless(PACKAGE)?;
     server.add_listener(id, listener.clone());
-    listeners.insert(&key, listener.reference())?;
-    Ok(listener.reference().into())
+    Ok(id)
 }
 
 /// Calls `fork_hook`, and has the engine accept. The children that are forked
@@ -158,20 +170,25 @@ fn brought_socket(listener: &Hash) -> Result<Option<Scalar>> {
 /// `$listener->start`: connections are accepted again.
 fn start(arguments: &Arguments<'_>) -> Result<Returned> {
     let (server, listener, id) = this(arguments)?;
-    server.with_engine(|engine| engine.start_listener(id));
-    set_stopped(arguments.perl(), &listener, 0)
+    start_accepting(&server, &listener, id)?;
+    Ok(Returned::Nothing)
 }
 
 /// `$listener->stop`: none is accepted until `start`; those there are go on.
 fn stop(arguments: &Arguments<'_>) -> Result<Returned> {
     let (server, listener, id) = this(arguments)?;
-    server.with_engine(|engine| engine.stop_listener(id));
-    set_stopped(arguments.perl(), &listener, 1)
+    stop_accepting(&server, &listener, id)?;
+    Ok(Returned::Nothing)
 }
 
-fn set_stopped(perl: Perl, listener: &Hash, stopped: i64) -> Result<Returned> {
-    listener.insert("stopped", Scalar::from_integer(perl, stopped))?;
-    Ok(Returned::Nothing)
+pub fn start_accepting(server: &Server, listener: &Hash, id: ListenerId) -> Result<()> {
+    server.with_engine(|engine| engine.start_listener(id));
+    listener.insert("stopped", Scalar::from_integer(listener.perl(), 0))
+}
+
+pub fn stop_accepting(server: &Server, listener: &Hash, id: ListenerId) -> Result<()> {
+    server.with_engine(|engine| engine.stop_listener(id));
+    listener.insert("stopped", Scalar::from_integer(listener.perl(), 1))
 }
 
 fn this(arguments: &Arguments<'_>) -> Result<(Rc<Server>, Hash, ListenerId)> {

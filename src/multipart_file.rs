@@ -10,7 +10,7 @@ use std::rc::Rc;
 use engine::TemporaryFile;
 use engine::form::charset::Text;
 use perl_xs::handle::{self, Mode};
-use perl_xs::{Arguments, Error, Hash, Package, Perl, Result, Returned, Scalar};
+use perl_xs::{Arguments, Error, Hash, Lazy, Package, Perl, Result, Returned, Scalar};
 
 use crate::server::Server;
 use crate::text;
@@ -38,8 +38,30 @@ pub fn create(perl: Perl, request: &Hash, name: &Text, file: TemporaryFile) -> R
     parent.weaken()?;
     part.insert("parent_req", parent)?;
     part.attach(Rc::new(file));
+    insert_handle(&part)?;
     part.bless(PACKAGE)?;
     Ok(part)
+}
+
+/// Gives the file a handle at the start of its data, opened when it is asked for.
+pub fn insert_handle(part: &Hash) -> Result<()> {
+    match part.attached::<TemporaryFile>() {
+        Some(file) => part.insert_lazy("fh", Rc::new(Unopened(file))),
+        None => Ok(()),
+    }
+}
+
+/// What `$file->{fh}` is made of.
+struct Unopened(Rc<TemporaryFile>);
+
+impl Lazy for Unopened {
+    fn make(&self, perl: Perl) -> Result<Scalar> {
+        let mut options = File::options();
+        match options.read(true).write(true).open(self.0.path()) {
+            Ok(file) => handle::open(perl, file.into(), Mode::ReadWrite, None),
+            Err(_) => Ok(Scalar::undef(perl)),
+        }
+    }
 }
 
 pub fn set_size(perl: Perl, part: &Hash, size: u64) -> Result<()> {

@@ -23,6 +23,7 @@ for my $backend ( backends() ) {
             $backend,
             on_file_received => sub {
                 my ( $cgi, $file ) = @_;
+                $file->close;
                 $file->fh( sub { report('fh'); die "in fh\n" } )
                   if $file->name eq 'a.txt';
                 $file->save( '/dev/null/x', sub { report('save'); die "in save\n" } )

@@ -38,7 +38,7 @@ subtest 'listen returns the hash of options, blessed and completed' => sub {
       [ 1, 'HTTP::Server::EV::PortListener', 0, 5, 'my own', 1 ], 'its keys';
     is_deeply [ $server->await('stored') ], [ 1, 1 ],
       'it is kept under the first argument as a string';
-    is_deeply [ sort $server->await('bare') ], [qw(cb port socket stopped)],
+    is_deeply [ sort $server->await('bare') ], [qw(cb port ptr socket stopped)],
       'the keys of one without options';
     $server->stop;
 };

@@ -98,8 +98,9 @@ subtest 'Only one level of tmp_path is made' => sub {
     my $made  = eval { HTTP::Server::EV->new( { tmp_path => $path } ) };
     my $error = $@;
     is $made, undef, 'new dies';
-    like $error, qr/\ACan`t create dir for tmp files!/, 'and says what';
-    like $error, qr/ at \Q$0\E line \d+[.]\n\z/,        'where';
+    like $error, qr/\ACan`t create dir for tmp files! at \Q$0\E line \d+[.]\n/,
+      'and says what and where';
+    like $error, qr/\n\Q$path\E: No such file or directory\n\z/, 'and why';
     ok !-e "$directory/a", 'nothing is made';
     is $HTTP::Server::EV::instance, undef, 'and there is no server';
     is fresh( { tmp_path => "$directory/a" } )->{tmp_path}, "$directory/a",

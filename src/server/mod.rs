@@ -32,6 +32,8 @@ pub struct Server {
     listeners: RefCell<HashMap<ListenerId, Hash>>,
     requests: RefCell<HashMap<RequestId, Request>>,
     waiting_for_drain: RefCell<HashMap<RequestId, DrainWait>>,
+    /// Finished replies that their clients are still taking, by descriptor.
+    draining: RefCell<HashMap<RequestId, i32>>,
     works: RefCell<HashMap<WorkId, Code>>,
     deferred: RefCell<VecDeque<(Code, Vec<Scalar>)>>,
     late_commands: RefCell<Vec<(RequestId, Command)>>,
@@ -47,8 +49,10 @@ pub struct Request {
     pub object: Option<Hash>,
     /// The file being received.
     pub file: Option<Hash>,
-    /// A weak reference to the Buffer.
-    pub buffer: Scalar,
+    /// A weak reference to the Buffer, if that is made.
+    pub buffer: Option<Scalar>,
+    /// Whether the client's hanging up is told to the Buffer.
+    pub watches_client: bool,
 }
 
 type Command = fn(&mut Engine, RequestId);
@@ -79,6 +83,7 @@ impl Server {
             listeners: RefCell::default(),
             requests: RefCell::default(),
             waiting_for_drain: RefCell::default(),
+            draining: RefCell::default(),
             works: RefCell::default(),
             deferred: RefCell::default(),
             late_commands: RefCell::default(),
@@ -125,6 +130,32 @@ impl Server {
 
     pub fn request(&self, id: RequestId) -> Option<Request> {
         self.requests.borrow().get(&id).cloned()
+    }
+
+    /// The Buffer of the request was made.
+    pub fn set_buffer(&self, id: RequestId, weak: Scalar) {
+        let mut requests = self.requests.borrow_mut();
+        let replaced = match requests.get_mut(&id) {
+            Some(request) => request.buffer.replace(weak),
+            None => None,
+        };
+        drop(requests);
+        drop(replaced);
+    }
+
+    /// Notes that the finished reply is still being taken by its client.
+    pub fn note_draining(&self, id: RequestId, descriptor: i32) {
+        self.draining.borrow_mut().insert(id, descriptor);
+    }
+
+    /// The descriptor of a finished reply that has been taken now.
+    pub fn take_draining(&self, id: RequestId) -> Option<i32> {
+        self.draining.borrow_mut().remove(&id)
+    }
+
+    /// Whether files are written by the loop itself.
+    pub fn writes_inline(&self) -> bool {
+        self.with_engine(|engine| engine.writer() == Writer::Inline)
     }
 
     /// Sets the file that is being received, and returns the one before it.

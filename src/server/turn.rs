@@ -9,6 +9,7 @@ use perl_ev::{Guest, Sleep};
 use perl_xs::{Error, Perl, Result};
 
 use super::{HAS_ENDED, SERVER, Server, cannot};
+use crate::buffer;
 use crate::dispatch;
 
 /// Polls once more while the last round brought several events, so that a burst
@@ -71,8 +72,17 @@ impl Server {
             self.deferred.take(),
         );
         drop(inherited);
+        self.forget_draining();
         if let Err(error) = rebuilt {
             self.retire(&error);
+        }
+    }
+
+    /// The replies that the parent's clients are still taking are the parent's.
+    fn forget_draining(&self) {
+        for (_, descriptor) in self.draining.take() {
+            // The application may have put a tied hash in its place.
+            let _ = buffer::end_draining(self.perl, descriptor);
         }
     }
 

@@ -69,6 +69,8 @@ pub(crate) struct Connection {
     /// The client's end is reported once.
     disconnect_reported: bool,
     pub(crate) notify_drained: bool,
+    /// [`Event::Draining`] is to come if the client does not take the finished reply at once.
+    pub(crate) notify_draining: bool,
     /// [`Event::Drained`] was queued and not taken yet.
     drained_queued: bool,
     /// The client waits for the word before it sends the body.
@@ -160,6 +162,7 @@ impl Connection {
             watched: false,
             disconnect_reported: false,
             notify_drained: false,
+            notify_draining: false,
             drained_queued: false,
             expects_continue: false,
             body_left: false,

@@ -39,7 +39,15 @@ handle! {
     /// Names one listener.
     ListenerId
 }
+/// The bits of [`ListenerId::number`] that are the slot.
+pub(crate) const LISTENER_SLOT: u64 = 0xffff;
+
 impl ListenerId {
+    /// The handle as one number above 0.
+    pub fn number(&self) -> u64 {
+        self.generation << 16 | self.slot as u64 & LISTENER_SLOT
+    }
+
     /// Names none: the listener of what was not accepted.
     pub(crate) const NONE: ListenerId = ListenerId {
         slot: usize::MAX,
@@ -126,9 +134,16 @@ pub enum Event {
         /// The request.
         request: RequestId,
     },
+    /// The reply is finished, and its client has not taken all of it yet.
+    Draining {
+        /// The request, which is over for the application.
+        request: RequestId,
+        /// The number of the socket, the engine's until [`Event::Drained`] comes.
+        descriptor: RawFd,
+    },
     /// The output is empty, because it was sent or because nobody will ever take it.
     /// Reported once for each [`Engine::notify_drained`](crate::Engine::notify_drained), even
-    /// if the request is over by then.
+    /// if the request is over by then, and once after [`Event::Draining`].
     Drained {
         /// The request.
         request: RequestId,
@@ -212,6 +227,7 @@ impl Event {
             | Event::Request { request, .. }
             | Event::Failed { request, .. }
             | Event::Disconnected { request }
+            | Event::Draining { request, .. }
             | Event::Drained { request } => Some(*request),
             Event::WorkDone { .. } | Event::OutOfDescriptors { .. } => None,
         }

@@ -64,7 +64,8 @@ sub DESTROY {
 sub _make_directory {
     my ($directory) = @_;
     return if -d $directory || mkdir $directory;
-    Carp::croak "Can`t create dir for tmp files! $directory: $!";
+    my $reason = "$directory: $!";
+    die Carp::shortmess('Can`t create dir for tmp files!') . "$reason\n";
 }
 
 # An application may have chosen a backend before it made the server.
@@ -445,7 +446,8 @@ body is answered with 400 unless you have done so. Temporary files go with the r
     }
 
 A file begins. C<$file> is an L<HTTP::Server::EV::MultipartFile>; its temporary file
-is there and empty.
+is there and empty. With L<HTTP::Server::EV::IO::AIO>, the default, C<< $cgi->{file} >>
+has it already; with L<HTTP::Server::EV::IO::Blocking> it comes there after this.
 
 =head2 on_file_received
 
@@ -634,9 +636,59 @@ C<write_timeout> may be given here too, as defaults for all listeners; see
 L</OPTIONS>.
 
 Dies with C<HTTP::Server::EV-E<gt>new takes a hash reference of options>, or with
-C<Can`t create dir for tmp files!>, the directory and the reason.
+C<Can`t create dir for tmp files!> and, on a line of their own, the directory and the
+reason.
 
 =head1 FUNCTIONS
+
+Those that take requests and listeners are for programs that have them. The methods
+L<HTTP::Server::EV::CGI/stop>, L<HTTP::Server::EV::CGI/start>,
+L<HTTP::Server::EV::CGI/drop>, L<HTTP::Server::EV::PortListener/start> and
+L<HTTP::Server::EV::PortListener/stop> do the same for an object, and cannot hit another
+request. These functions do nothing if what they are given names nothing, or nothing any
+more.
+
+=head2 drop_req
+
+    HTTP::Server::EV::drop_req($cgi->{stack_pos});
+
+Ends the request that has this number, if it is still being received.
+
+=head2 listen_socket
+
+    my $number = HTTP::Server::EV::listen_socket(fileno $socket, sub {
+        my ($cgi) = @_;
+        $cgi->header;
+    }, undef, undef, 30);
+
+Listens on the socket of this descriptor, of which it takes a duplicate. The arguments
+after the main callback are L</on_multipart>, L</on_error> and L</timeout>, and may be
+left out. Returns a number that names the listener, as does C<$listener-E<gt>{ptr}>.
+Dies as L</listen> does.
+
+=head2 start_listen
+
+    HTTP::Server::EV::start_listen($number);
+
+Has the listener accept connections again.
+
+=head2 start_req
+
+    HTTP::Server::EV::start_req($cgi->{stack_pos});
+
+Ends the pause of the request that has this number. Returns C<undef>.
+
+=head2 stop_listen
+
+    HTTP::Server::EV::stop_listen($number);
+
+Has the listener accept no connections.
+
+=head2 stop_req
+
+    HTTP::Server::EV::stop_req($cgi->{stack_pos});
+
+Pauses the request that has this number, if it is still being received.
 
 =head2 url_decode
 

@@ -119,7 +119,8 @@ impl Engine {
     }
 
     /// The reply is complete: the rest is sent, then the connection is closed, by the engine
-    /// alone. The handle is of no use any more.
+    /// alone. The handle is of no use any more. If the client does not take all of it at once,
+    /// [`Event::Draining`] comes, and [`Event::Drained`] at the end.
     pub fn finish(&mut self, request: RequestId) {
         let Some(connection) = find(&mut self.connections, request) else {
             return;
@@ -131,6 +132,7 @@ impl Engine {
             _ => {}
         }
         connection.reply_is_complete();
+        connection.notify_draining = true;
         mark_dirty(&mut self.dirty, request.slot, connection);
         self.restart_deadline(request.slot);
     }

@@ -23,7 +23,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use slab::Slab;
 
 use crate::connection::{Connection, Phase};
-use crate::event::{Event, ListenerId, RequestError, RequestId};
+use crate::event::{Event, LISTENER_SLOT, ListenerId, RequestError, RequestId};
 use crate::listener::{Listener, ListenerOptions};
 use crate::socket::ListenSocket;
 use crate::store::Writer;
@@ -222,6 +222,26 @@ impl Engine {
     /// How file data is written, from the next file on.
     pub fn set_writer(&mut self, writer: Writer) {
         self.store.set_writer(writer);
+    }
+
+    /// How file data is written now.
+    pub fn writer(&self) -> Writer {
+        self.store.writer()
+    }
+
+    /// The request that has this slot now and is being received; see [`RequestId::slot`].
+    pub fn receiving_in(&self, slot: usize) -> Option<RequestId> {
+        let connection = self.connections.get(slot)?;
+        let is_receiving = connection.is_receiving() && !connection.released;
+        is_receiving.then_some(connection.request)
+    }
+
+    /// The listener of this number; see [`ListenerId::number`].
+    pub fn listener_numbered(&self, number: u64) -> Option<ListenerId> {
+        let slot = usize::try_from(number & LISTENER_SLOT).ok()?;
+        let generation = self.listeners.get(slot)?.generation;
+        let id = ListenerId { slot, generation };
+        (id.number() == number).then_some(id)
     }
 
     /// Does what can be done without waiting: accepts, reads once from each connection that has
@@ -500,6 +520,9 @@ impl Engine {
         let Some(request) = event.request() else {
             return true;
         };
+        if matches!(event, Event::Draining { .. }) {
+            return true;
+        }
         if matches!(event, Event::Drained { .. }) {
             let connection = self.connections.get_mut(request.slot);
             return connection

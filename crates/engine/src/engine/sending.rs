@@ -1,5 +1,6 @@
 //! Sending: what is due, what a refused client is told, and how a reply ends.
 
+use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
@@ -37,6 +38,13 @@ impl Engine {
         let was_blocked = connection.blocked;
         let sent = connection.output.send(&connection.socket);
         connection.blocked = matches!(sent, Sent::Blocked { .. });
+        if connection.blocked && std::mem::take(&mut connection.notify_draining) {
+            connection.notify_drained = true;
+            self.events.push_back(Event::Draining {
+                request: connection.request,
+                descriptor: connection.socket.as_raw_fd(),
+            });
+        }
         let moved = match sent {
             Sent::Failed => return self.lose(slot),
             Sent::Blocked { progress } => progress || !was_blocked,

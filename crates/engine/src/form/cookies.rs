@@ -20,6 +20,13 @@ pub fn parse(input: &[u8], max_cookies: u64) -> impl Iterator<Item = Field> + us
         .map(|cookie| decode_field(cookie, Plus::Literal))
 }
 
+/// Whether [`parse`] gives any cookie at all.
+pub fn has_cookies(input: &[u8], max_cookies: u64) -> bool {
+    Split::new(input, Separator::SemicolonSpace, max_cookies)
+        .next()
+        .is_some()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -59,6 +59,12 @@ pub fn parse<'a>(input: &'a [u8], options: &Options) -> impl Iterator<Item = Fie
         .map(move |field| decode_field(field, plus))
 }
 
+/// Whether [`parse`] gives any field at all.
+pub fn has_fields(input: &[u8], options: &Options) -> bool {
+    let mut fields = Split::new(input, Separator::AmpersandOrSemicolon, options.max_fields);
+    fields.next().is_some()
+}
+
 /// Percent-decodes bytes, and tells whether the outcome is valid UTF-8 as Perl has it.
 ///
 /// ```

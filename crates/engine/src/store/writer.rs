@@ -106,6 +106,10 @@ impl Store {
         self.writer = writer;
     }
 
+    pub(crate) fn writer(&self) -> Writer {
+        self.writer
+    }
+
     /// A new file, and what it is to be written through.
     pub(crate) fn create(&mut self) -> io::Result<(TemporaryFile, OpenedFile)> {
         let removals = match self.writer {

@@ -75,6 +75,35 @@ fn a_slow_reader_gets_everything() {
 }
 
 #[test]
+fn a_reply_that_is_taken_at_once_is_not_said_to_drain() {
+    let mut server = Server::new(ListenerOptions::default());
+    let client = server.client(GET);
+    server.receive_and_reply(b"reply");
+    assert_eq!(server.until_done(reply_of(client)), b"reply");
+    assert_eq!(server.draining, []);
+}
+
+#[test]
+fn a_draining_reply_whose_client_goes_away_is_over() {
+    let mut server = Server::new(ListenerOptions::default());
+    let (client, request) = request_of(&mut server, GET);
+    server.engine.write(request, &noise(20_000_000, 3));
+    server.engine.finish(request);
+    let event = server.next();
+    let Event::Draining {
+        request: draining, ..
+    } = event
+    else {
+        panic!("unexpected {event:?}");
+    };
+    assert_eq!(draining, request);
+    drop(client);
+    let event = server.next();
+    assert!(matches!(event, Event::Drained { request: drained } if drained == request));
+    server.until_no_connection();
+}
+
+#[test]
 fn drained_is_reported_once_for_each_wish() {
     let mut server = Server::new(ListenerOptions::default());
     let (client, request) = request_of(&mut server, GET);

@@ -146,7 +146,8 @@ still be answered. For replies it works from the main callback on, for GET and P
 
 =item C<status>
 
--1 if the client is known to be gone, else C<undef>.
+C<undef> or 0 at rest; 1 from L</flush> or L</flush_wait> until all is sent; -1 if the
+client is known to be gone.
 
 =back
 
@@ -256,8 +257,9 @@ The threshold of new Buffers, in bytes: 51200.
 
     my $count = keys %HTTP::Server::EV::Buffer::buffers;
 
-Always empty; it is there for programs that look at it. Output whose Buffer has been
-destroyed is sent by the compiled core.
+Replies whose Buffer has been destroyed and that their clients are still taking, by
+the number of the descriptor. The values are Buffers of C<status> 2, on which nothing can
+be printed. A reply that the client takes at once never gets here.
 
 =head1 SEE ALSO
 

@@ -99,6 +99,18 @@ sub start_timer {
     return $self->{timer} = EV::now;
 }
 
+# Storable walks the hash past what makes elements when they are asked for.
+sub STORABLE_freeze {
+    my ($self) = @_;
+    return ( q{}, { %{$self} } );
+}
+
+sub STORABLE_thaw {
+    my ( $self, $is_clone, $frozen, $copy ) = @_;
+    %{$self} = %{$copy};
+    return;
+}
+
 # The list itself, for the application to change, but none made by looking.
 sub _values {
     my ( $lists, $name ) = @_;
@@ -198,6 +210,9 @@ of another file.
 All keys are there when the object is first seen, unless said otherwise. New programs
 read fields and files by the methods, which cope with what is not there.
 
+What costs time to make, such as C<headers>, is made when you first ask for it. Nothing
+else tells it from what is there from the beginning.
+
 =over
 
 =item C<buffer>
@@ -256,6 +271,7 @@ C<body_methods>). Not there for other requests.
 =item C<stack_pos>
 
 A small number that no other request has at the same time. It is used again later.
+The functions in L<HTTP::Server::EV/FUNCTIONS> take it.
 
 =item C<stdout_guard>
 

@@ -109,7 +109,8 @@ The object is a plain hash, to which you may add keys of your own. It has
 
 =item C<fh>
 
-An open handle of the file, after L</fh> and before L</close>.
+An open handle of the file, at its beginning when the file has been received. It is
+opened when you first ask for it, and gone after L</close> and L</save>.
 
 =item C<moved>
 
