@@ -192,6 +192,88 @@ subtest 'A child that exits while a reply is half printed' => sub {
     $server->stop;
 };
 
+subtest 'A child cannot touch the reply of its parent' => sub {
+    my $server = TestServer->start(
+        sub {
+            my ($server) = @_;
+            $server->listen(
+                sub {
+                    my ($cgi) = @_;
+                    $cgi->attach(*STDOUT);
+                    print 'of the parent';
+                    defined( my $child = fork ) or die "fork: $!";
+                    if ( !$child ) {
+                        for my $method (qw(header drop stop start close)) {
+                            eval { $cgi->print("of the child, before $method") };
+                            eval { $cgi->$method };
+                        }
+                        exit 0;
+                    }
+                    waitpid $child, 0;
+                    report( child => $? );
+                }
+            );
+        }
+    );
+    my $client = $server->connect;
+    $client->send("GET / HTTP/1.0\r\n\r\n");
+    is $client->read_all,       'of the parent', 'the reply';
+    is $server->await('child'), 0,               'the child ends well';
+    $server->stop;
+};
+
+# What a child does with a handle that was taken before it was forked.
+my %ANSWERS = (
+    'fh, and prints' => [
+        sub { $_[0]->fh },
+        sub { my ($handle) = @_; print {$handle} 'from a child'; close $handle }
+    ],
+    'copy, and runs a program' => [
+        sub { my ($cgi) = @_; $cgi->copy(*CLIENT); return *CLIENT },
+        sub {
+            open STDOUT, '>&', $_[0] or die "dup: $!";
+            exec 'echo', '-n', 'from a child';
+        }
+    ],
+);
+for my $way ( sort keys %ANSWERS ) {
+    subtest "A child answers the client: by $way" => sub {
+        pipe my $gate, my $key or die "pipe: $!";
+        my $server = TestServer->start(
+            sub {
+                my ($server) = @_;
+                my ( $take, $answer ) = @{ $ANSWERS{$way} };
+                $server->listen(
+                    sub {
+                        my ($cgi) = @_;
+                        my $handle = $take->($cgi);
+                        defined( my $child = fork ) or die "fork: $!";
+                        if ( !$child ) {
+
+                            sysread $gate, my $byte, 1;
+                            $answer->($handle);
+                            POSIX::_exit(0);
+                        }
+                        close $handle;
+                        $server->{children}{$child} =
+                          EV::child( $child, 0, sub { report('ended') } );
+                        $server->{later} = EV::timer( 0, 0, sub { report('later') } );
+                    }
+                );
+            }
+        );
+        for ( 1 .. 3 ) {
+            my $client = $server->connect;
+            $client->send("GET / HTTP/1.0\r\n\r\n");
+            $server->await('later');
+            syswrite $key, 'x';
+            is $client->read_all, 'from a child', 'the reply, after the callback';
+            $server->await('ended');
+        }
+        $server->stop;
+    };
+}
+
 done_testing;
 
 sub serve {

@@ -65,6 +65,8 @@ pub(crate) struct Connection {
     pub(crate) bypassed: bool,
     /// A forked child may have a descriptor of this socket.
     pub(crate) forked: bool,
+    /// Such a child may have the application's duplicate, too, and write to it at any time.
+    pub(crate) duplicate_forked: bool,
     pub(crate) watched: bool,
     /// The client's end is reported once.
     disconnect_reported: bool,
@@ -159,6 +161,7 @@ impl Connection {
             duplicated: false,
             bypassed: false,
             forked: false,
+            duplicate_forked: false,
             watched: false,
             disconnect_reported: false,
             notify_drained: false,

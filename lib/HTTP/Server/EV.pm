@@ -763,6 +763,11 @@ the loop, it goes on listening on the sockets of its parent; stop the listeners 
 it should not. It may listen on sockets of its own. Programs that are run inherit no
 descriptor of the server.
 
+To have a child answer a client, take L<HTTP::Server::EV::CGI/fh> or call
+L<HTTP::Server::EV::CGI/copy> before the C<fork>, and print to that handle in the child. The
+request object itself does nothing there. The connection is closed when the child has closed
+the handle and the parent has let go of the request object and the handle.
+
 To share the work among processes, fork in L</fork_hook>. A worker that has died is
 replaced by forking again, from C<EV::child> for example; clients whose requests it had
 are cut off, and no others.

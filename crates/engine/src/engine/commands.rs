@@ -193,10 +193,10 @@ impl Engine {
     }
 
     /// The application has closed what [`duplicate`](Engine::duplicate) gave it, every one of
-    /// them: the connection is the engine's alone again.
+    /// them: the connection is the engine's alone again, unless a child was forked meanwhile.
     pub fn duplicates_closed(&mut self, request: RequestId) {
         if let Some(connection) = find(&mut self.connections, request) {
-            connection.duplicated = false;
+            connection.duplicated = connection.duplicate_forked;
         }
     }
 

@@ -377,6 +377,7 @@ impl Engine {
     pub fn note_fork(&mut self) {
         for (_, connection) in &mut self.connections {
             connection.forked = true;
+            connection.duplicate_forked |= connection.duplicated;
         }
     }
 
