@@ -100,7 +100,7 @@ sub open_page {
         '--port', $port );
 
     my @arguments = (
-        qw(--headless --no-sandbox --disable-gpu --disable-quic --disable-dev-shm-usage),
+        qw(--headless=new --no-sandbox --disable-gpu --disable-quic --disable-dev-shm-usage),
         qw(--no-first-run --disable-background-networking --disable-component-update),
         qw(--disable-sync --no-proxy-server),
         '--user-data-dir=' . tempdir( CLEANUP => 1 ),
