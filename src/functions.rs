@@ -42,12 +42,12 @@ fn stop_listen(arguments: &Arguments<'_>) -> Result<Returned> {
     on_listener(arguments, listener::stop_accepting)
 }
 
-/// `drop_req($slot)`
+/// `drop_req($number)`
 fn drop_request(arguments: &Arguments<'_>) -> Result<Returned> {
     on_request(arguments, Engine::drop_request)
 }
 
-/// `start_req($slot)`: undef, as no input waits in memory for the caller to see to.
+/// `start_req($number)`: undef, as no input waits in memory for the caller to see to.
 fn start_request(arguments: &Arguments<'_>) -> Result<Returned> {
     on_request(arguments, |engine, id| {
         engine.start(id);
@@ -55,7 +55,7 @@ fn start_request(arguments: &Arguments<'_>) -> Result<Returned> {
     Ok(Scalar::undef(arguments.perl()).into())
 }
 
-/// `stop_req($slot)`
+/// `stop_req($number)`
 fn stop_request(arguments: &Arguments<'_>) -> Result<Returned> {
     on_request(arguments, |engine, id| {
         engine.stop(id);
@@ -76,7 +76,6 @@ fn on_listener(
     Ok(Returned::Nothing)
 }
 
-/// Acts on the request that has the slot now, if it is still being received.
 fn on_request(
     arguments: &Arguments<'_>,
     act: impl FnOnce(&mut Engine, RequestId),
@@ -85,8 +84,7 @@ fn on_request(
         return Ok(Returned::Nothing);
     };
     server.with_engine(|engine| {
-        let slot = usize::try_from(number).ok();
-        if let Some(id) = slot.and_then(|slot| engine.receiving_in(slot)) {
+        if let Some(id) = engine.request_numbered(number) {
             act(engine, id);
         }
     });

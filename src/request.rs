@@ -31,7 +31,7 @@ pub fn create(
     let object = Hash::new(perl);
     object.reserve(24);
     object.insert("fd", Scalar::from_integer(perl, head.descriptor.into()))?;
-    object.insert("stack_pos", Scalar::from_unsigned(perl, head.slot as u64))?;
+    object.insert("stack_pos", Scalar::from_unsigned(perl, id.number()))?;
     object.insert("timer", Scalar::from_number(perl, perl_ev::now()))?;
     object.insert("stdout_guard", Array::new(perl).reference())?;
     object.insert("parent_listener", weak(listener)?)?;

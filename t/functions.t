@@ -114,7 +114,6 @@ subtest 'What names nothing does nothing' => sub {
     $kept->send("GET / HTTP/1.1\r\n");
     for my $function (qw(stop_req start_req drop_req stop_listen start_listen)) {
         for my $nothing (@nothing) {
-            next if $function =~ /req\z/ && defined $nothing && $nothing =~ /\A[01]\z/;
             $server->tell( $function => $nothing );
             $server->await('done');
         }
@@ -127,24 +126,28 @@ subtest 'What names nothing does nothing' => sub {
     $server->stop;
 };
 
-subtest 'A request that is over is hit by no function' => sub {
+subtest 'A number of the past hits nobody' => sub {
     my $server = start(
-        sub {
-            my ($cgi) = @_;
-            $cgi->header;
-            $cgi->print('page');
-            report( stack_pos => $cgi->{stack_pos} );
-        }
+        sub { $_[0]->header; $_[0]->print('page') },
+        sub { report( stack_pos => $_[0]{stack_pos} ) }
     );
     $server->await('number');
-    for ( 1 .. 100 ) {
-        is $server->request( GET => '/' )->{body}, 'page', 'answered';
-        my $number = $server->await('stack_pos');
+    my %seen;
+    for ( 1 .. 50 ) {
+        is $server->upload(@PARTS)->{body}, 'page', 'a request that is over';
+        my $past  = $server->await('stack_pos');
+        my $other = $server->connect;
+        my $bytes = upload_bytes(@PARTS);
+        $other->send( substr $bytes, 0, 1000 );
+        $seen{$_}++ for $past, $server->await('stack_pos');
         for my $function (qw(stop_req drop_req start_req)) {
-            $server->tell( $function => $number );
+            $server->tell( $function => $past );
             $server->await('done');
         }
+        $other->send( substr $bytes, 1000 );
+        is $other->response->{body}, 'page', 'another in its place goes on';
     }
+    is scalar keys %seen, 100, 'each has a number of its own';
     $server->stop;
 };
 

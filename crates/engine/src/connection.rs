@@ -456,7 +456,6 @@ impl Connection {
             peer: self.peer,
             local,
             descriptor: self.socket.as_raw_fd(),
-            slot: self.request.slot,
         })
     }
 

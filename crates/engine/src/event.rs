@@ -27,6 +27,11 @@ macro_rules! handle {
             pub fn slot(&self) -> usize {
                 self.slot
             }
+
+            /// The handle as one number above 0, which is never used again.
+            pub fn number(&self) -> u64 {
+                self.generation
+            }
         }
     };
 }
@@ -39,15 +44,7 @@ handle! {
     /// Names one listener.
     ListenerId
 }
-/// The bits of [`ListenerId::number`] that are the slot.
-pub(crate) const LISTENER_SLOT: u64 = 0xffff;
-
 impl ListenerId {
-    /// The handle as one number above 0.
-    pub fn number(&self) -> u64 {
-        self.generation << 16 | self.slot as u64 & LISTENER_SLOT
-    }
-
     /// Names none: the listener of what was not accepted.
     pub(crate) const NONE: ListenerId = ListenerId {
         slot: usize::MAX,
@@ -179,8 +176,6 @@ pub struct Head {
     /// [`Engine::duplicate`](crate::Engine::duplicate) and
     /// [`Engine::detach`](crate::Engine::detach).
     pub descriptor: RawFd,
-    /// The same as [`RequestId::slot`].
-    pub slot: usize,
 }
 
 /// Why a multipart request has failed.

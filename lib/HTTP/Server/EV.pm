@@ -644,15 +644,14 @@ reason.
 Those that take requests and listeners are for programs that have them. The methods
 L<HTTP::Server::EV::CGI/stop>, L<HTTP::Server::EV::CGI/start>,
 L<HTTP::Server::EV::CGI/drop>, L<HTTP::Server::EV::PortListener/start> and
-L<HTTP::Server::EV::PortListener/stop> do the same for an object, and cannot hit another
-request. These functions do nothing if what they are given names nothing, or nothing any
+L<HTTP::Server::EV::PortListener/stop> do the same for an object. These functions do nothing if what they are given names nothing, or nothing any
 more.
 
 =head2 drop_req
 
     HTTP::Server::EV::drop_req($cgi->{stack_pos});
 
-Ends the request that has this number, if it is still being received.
+Ends the request that has this number, as L<HTTP::Server::EV::CGI/drop> does.
 
 =head2 listen_socket
 
@@ -688,7 +687,7 @@ Has the listener accept no connections.
 
     HTTP::Server::EV::stop_req($cgi->{stack_pos});
 
-Pauses the request that has this number, if it is still being received.
+Pauses the request that has this number, as L<HTTP::Server::EV::CGI/stop> does.
 
 =head2 url_decode
 

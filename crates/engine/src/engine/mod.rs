@@ -23,7 +23,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use slab::Slab;
 
 use crate::connection::{Connection, Phase};
-use crate::event::{Event, LISTENER_SLOT, ListenerId, RequestError, RequestId};
+use crate::event::{Event, ListenerId, RequestError, RequestId};
 use crate::listener::{Listener, ListenerOptions};
 use crate::socket::ListenSocket;
 use crate::store::Writer;
@@ -229,19 +229,19 @@ impl Engine {
         self.store.writer()
     }
 
-    /// The request that has this slot now and is being received; see [`RequestId::slot`].
-    pub fn receiving_in(&self, slot: usize) -> Option<RequestId> {
-        let connection = self.connections.get(slot)?;
-        let is_receiving = connection.is_receiving() && !connection.released;
-        is_receiving.then_some(connection.request)
+    /// The request of this number, if it is still there; see [`RequestId::number`].
+    pub fn request_numbered(&self, number: u64) -> Option<RequestId> {
+        let mut requests = self.connections.iter().map(|(_, found)| found.request);
+        requests.find(|request| request.number() == number && self.find(*request).is_some())
     }
 
     /// The listener of this number; see [`ListenerId::number`].
     pub fn listener_numbered(&self, number: u64) -> Option<ListenerId> {
-        let slot = usize::try_from(number & LISTENER_SLOT).ok()?;
-        let generation = self.listeners.get(slot)?.generation;
-        let id = ListenerId { slot, generation };
-        (id.number() == number).then_some(id)
+        let mut ids = self.listeners.iter().map(|(slot, listener)| ListenerId {
+            slot,
+            generation: listener.generation,
+        });
+        ids.find(|id| id.number() == number)
     }
 
     /// Does what can be done without waiting: accepts, reads once from each connection that has

@@ -270,8 +270,8 @@ C<body_methods>). Not there for other requests.
 
 =item C<stack_pos>
 
-A small number that no other request has at the same time. It is used again later.
-The functions in L<HTTP::Server::EV/FUNCTIONS> take it.
+A number that names the request for the functions in L<HTTP::Server::EV/FUNCTIONS>. No
+other request ever has it.
 
 =item C<stdout_guard>
 
