@@ -22,6 +22,8 @@ impl Form {
     fn text(&self) -> &[u8] {
         match self {
             Form::Query(head) => head.request.query().unwrap_or_default(),
+            // Perl takes this for false, and programs for a body without fields.
+            Form::Body(body) if **body == *b"0" => b"",
             Form::Body(body) => body,
         }
     }

@@ -84,6 +84,10 @@ subtest 'Fields of a body, whatever its type' => sub {
         }
     }
     is_deeply $server->seen( POST => q{/}, $FORM, q{} )->{post}, lists(), 'an empty body';
+    is_deeply $server->seen( POST => q{/}, $FORM, '0' )->{post}, lists(), 'a body of 0';
+    is_deeply $server->seen( POST => q{/}, $FORM, '00' )->{post},
+      lists( [ '00', undef ] ),
+      'but not of 00';
 };
 
 subtest 'A query beside a body' => sub {

@@ -28,9 +28,7 @@ for my $backend ( backends() ) {
         my $server = TestServer->start( \&listening, backend => $backend );
         my @wrong;
         for my $round ( 1 .. $UPLOADS / $AT_ONCE ) {
-            my @uploads = map {
-                { %{ upload() }, client => $server->connect }
-            } 1 .. $AT_ONCE;
+            my @uploads = map { upload( $server->connect ) } 1 .. $AT_ONCE;
             send_in_packets(@uploads);
             for my $upload (@uploads) {
                 my $got = $upload->{client}->response->{body} // 'nothing';

@@ -195,7 +195,8 @@ What you print may be text or bytes. Text is sent as UTF-8, bytes as they are.
 C<&> and C<;> separate the fields of a query and of an urlencoded body. The first C<=>
 of a field separates name and value, and both are percent-decoded after that. An
 escape that is none, such as C<%zz>, stays as it is. A C<+> is a plus, unless the
-listener has C<plus_as_space>. A field without C<=> has the value C<undef>.
+listener has C<plus_as_space>. A field without C<=> has the value C<undef>. A body
+that is C<0> and nothing else has no fields.
 
 Cookies are separated by C<"; "> and otherwise read alike (RFC 6265, section 4.2).
 
