@@ -138,6 +138,10 @@ for my $backend ( backends() ) {
         }
         is_deeply [ map { @{ $received{$_} }{qw(size on_disk)} } @SIZES ],
           [ map { ( $_, $_ ) } @SIZES ], 'size, and what is on the disk at the end';
+        my @pieces = map { $_->[1]{bytes} // () }
+          grep { $_->[0] eq 'on_file_write' } @{ $server->{seen} };
+        is scalar( grep { $_ < 1 || $_ > 2**20 } @pieces ), 0,
+          'no piece is empty or larger than 1 MiB';
         is_deeply [ map { @{ $written{$_} }{qw(size digest)} } grep { $_ } @SIZES ],
           [ map { ( $_, sha256_hex( piece($_) ) ) } grep { $_ } @SIZES ],
           'the pieces of each are the file';

@@ -489,19 +489,34 @@ subtest 'The backend may be changed between requests, and within' => sub {
     }
 };
 
-subtest 'tmp_path is read for each file' => sub {
+subtest 'tmp_path is read for each file, and taken as it is' => sub {
     my $elsewhere = tempdir( CLEANUP => 1 );
-    my $server    = start(
-        undef,
+    my @paths     = ( $elsewhere, "$elsewhere/", "$elsewhere/.//", q{.} );
+    my $server    = TestServer->start(
         sub {
-            no warnings 'once';
-            report( path => $_[1]->path );
-            $HTTP::Server::EV::tmp_path = $elsewhere;
+            my ($server) = @_;
+            chdir $server->tmp_path or die "chdir: $!";
+            my @next = @paths;
+            $server->listen(
+                sub { $_[0]->header },
+                {
+                    on_file_open => sub {
+                        no warnings 'once';
+                        report( path => $_[1]->path, -e $_[1]->path );
+                        $HTTP::Server::EV::tmp_path = shift @next if @next;
+                    }
+                }
+            );
         }
     );
-    $server->upload(@PART) for 1 .. 2;
-    like $server->await('path'), qr{\A\Q@{[ $server->tmp_path ]}\E/}, 'the first';
-    like $server->await('path'), qr{\A\Q$elsewhere\E/},               'the second';
+    $server->upload( (@PART) x ( 1 + @paths ) );
+    for my $directory ( $server->tmp_path, @paths ) {
+        my ( $path, $is_there ) = $server->await('path');
+        like $path, qr{\A\Q$directory\E/\w{50}\z}, "$directory, a slash and the name";
+        ok $is_there, 'is the file';
+    }
+    ok $server->await_files(0), 'all go with the request';
+    is_deeply [ glob "$elsewhere/*" ], [], 'from wherever they are';
     $server->stop;
 };
 

@@ -204,6 +204,40 @@ subtest 'A kept object keeps its connection, until it goes' => sub {
     $server->stop;
 };
 
+subtest 'Handles of requests that are over never close a socket of another client' =>
+  sub {
+    for my $end (qw(drop close die)) {
+        my $server = start(
+            undef,
+            on_multipart => sub {
+                my ($cgi) = @_;
+                push @kept, $cgi, $cgi->fh;
+                report('kept');
+                return $end eq 'die' ? die "at will\n" : $cgi->$end;
+            },
+            main => sub { $_[0]->header; $_[0]->print('done') }
+        );
+        for ( 1 .. 20 ) {
+            my $client = $server->connect;
+            $client->send($UPLOAD);
+            ok $client->is_closed, "$end: closed" if $_ == 1 && $end ne 'close';
+            $client->close;
+            $server->await('kept');
+        }
+
+        # They have the numbers of those that were.
+        my @others = map { $server->connect } 1 .. 60;
+        $_->send('GET / HTTP/1.1') for @others;
+        $_->drained or die 'The server does not read' for @others;
+        $server->tell('forget');
+        is $server->request( GET => '/' )->{body}, 'done', 'all handles are closed';
+        $_->send("\r\nHost: a\r\nConnection: close\r\n\r\n") for @others;
+        is_deeply [ map { $_->response->{body} } @others ], [ ('done') x @others ],
+          'and no other client is hit';
+        $server->stop( stderr => qr/\A(?:ERROR IN CALLBACK: at will\n)*\z/ );
+    }
+  };
+
 subtest 'An object that is let go unanswered closes its connection' => sub {
     for my $main (
         sub { },
