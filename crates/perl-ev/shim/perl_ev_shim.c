@@ -33,6 +33,7 @@ struct perl_ev_watchers {
     const perl_ev_guest_functions *functions;
     void *guest;
     int holds_loop;
+    int was_ready; /* by itself, not because it asked for a round; since `prepare` */
     int callbacks_running;
     int stopped;
 };
@@ -86,6 +87,7 @@ on_readable(EV_P_ ev_io *watcher, int events)
 {
     PERL_UNUSED_VAR(loop);
     PERL_UNUSED_VAR(events);
+    ((perl_ev_watchers *)watcher->data)->was_ready = 1;
     call_ready((perl_ev_watchers *)watcher->data);
 }
 
@@ -94,6 +96,7 @@ on_timer(EV_P_ ev_timer *watcher, int events)
 {
     PERL_UNUSED_VAR(loop);
     PERL_UNUSED_VAR(events);
+    ((perl_ev_watchers *)watcher->data)->was_ready = 1;
     call_ready((perl_ev_watchers *)watcher->data);
 }
 
@@ -168,6 +171,17 @@ arrange(perl_ev_watchers *watchers, const perl_ev_sleep *sleep)
         stop_timer(watchers);
 }
 
+/* A nested loop begins with what the outer one has left to call, and then sleeps: also one
+ * that was to end after a round, as the condition variables of AnyEvent have it, because what
+ * is waited for has come. So it goes round once without sleeping. */
+static int
+owes_round(perl_ev_watchers *watchers)
+{
+    int was_ready = watchers->was_ready;
+    watchers->was_ready = 0;
+    return was_ready && GEVAPI->depth(default_loop()) > 1;
+}
+
 static void
 on_prepare(EV_P_ ev_prepare *watcher, int events)
 {
@@ -179,6 +193,8 @@ on_prepare(EV_P_ ev_prepare *watcher, int events)
 
     watchers->callbacks_running++;
     watchers->functions->prepare(interpreter, watchers->guest, &sleep);
+    if (owes_round(watchers))
+        sleep.seconds = 0;
     if (!watchers->stopped)
         arrange(watchers, &sleep);
     leave_callback(watchers, interpreter);

@@ -1,0 +1,79 @@
+#!/usr/bin/env perl
+# Beyond what comes with perl the module needs EV alone, which needs common::sense: it
+# loads nothing else, and works where nothing else is installed. Tests are then skipped.
+
+use strict;
+use warnings;
+
+use FindBin;
+use Module::CoreList;
+use TAP::Parser;
+use Test::More;
+
+my @HIDDEN =
+  qw(AnyEvent Coro File::Util Guard HTTP::Cookies HTTP::Request IO::AIO LWP Plack);
+
+subtest 'What is loaded' => sub {
+    my $output = output_of( $^X, ( map { "-I$_" } grep { !ref } @INC ), '-e', <<'PERL' );
+use HTTP::Server::EV;
+use HTTP::Server::EV::IO::AIO;
+use HTTP::Server::EV::IO::Blocking;
+HTTP::Server::EV::IO::Blocking->_use_me;
+HTTP::Server::EV->new({ tmp_path => '/tmp' })->listen('127.0.0.1:0', sub { });
+EV::run(EV::RUN_NOWAIT());
+print "$_\n" for grep { /[.]pm\z/ } keys %INC;
+PERL
+    my @modules = map { s{/}{::}gr =~ s/[.]pm\z//r } split /\n/, $output;
+    my @others =
+      grep {
+             !/\A(?:EV|HTTP::Server::EV|common::sense)(?:::|\z)/
+          && !Module::CoreList::is_core($_)
+      } @modules;
+    ok scalar( grep { $_ eq 'HTTP::Server::EV' } @modules ), 'the module';
+    is_deeply \@others, [], 'and what comes with perl';
+};
+
+# Test => whether all of it is skipped.
+my %TESTS = (
+    '00-load.t'        => 0,
+    'anyevent.t'       => 1,
+    'buftie.t'         => 0,
+    'cgi-header.t'     => 0,
+    'cgi-output.t'     => 0,
+    'coro.t'           => 1,
+    'multipart-file.t' => 0,
+);
+
+for my $test ( sort keys %TESTS ) {
+    subtest "$test, where the others are hidden" => sub {
+        local $ENV{PERL5OPT} = "-I$FindBin::Bin/lib -MHiddenModules=" . join q{,},
+          @HIDDEN;
+        my $parser = TAP::Parser->new(
+            {
+                exec =>
+                  [ $^X, ( map { "-I$_" } grep { !ref } @INC ), "$FindBin::Bin/$test" ],
+                merge => 1
+            }
+        );
+        my @lines;
+        while ( my $result = $parser->next ) { push @lines, $result->as_string }
+        ok( !$parser->has_problems, 'it passes' ) || diag join "\n", @lines;
+        is $parser->skip_all ? 1 : 0, $TESTS{$test},
+          $TESTS{$test} ? 'it is skipped' : 'it is not skipped';
+    };
+}
+
+subtest 'The hidden modules cannot be loaded' => sub {
+    local $ENV{PERL5OPT} = "-I$FindBin::Bin/lib -MHiddenModules=" . join q{,}, @HIDDEN;
+    is output_of( $^X, '-e', "print eval { require $_; 1 } ? 1 : 0" ), 0, $_ for @HIDDEN;
+    is output_of( $^X, '-e', 'print eval { require EV; 1 } ? 1 : 0' ), 1, 'EV can';
+};
+
+done_testing;
+
+sub output_of {
+    my (@command) = @_;
+    open my $output, '-|', @command or die "@command: $!";
+    local $/ = undef;
+    return readline $output;
+}
