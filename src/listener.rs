@@ -183,25 +183,43 @@ fn stop(arguments: &Arguments<'_>) -> Result<Returned> {
 
 pub fn start_accepting(server: &Server, listener: &Hash, id: ListenerId) -> Result<()> {
     server.with_engine(|engine| engine.start_listener(id));
-    listener.insert("stopped", Scalar::from_integer(listener.perl(), 0))
+    set_stopped(server, listener, id, 0)
 }
 
 pub fn stop_accepting(server: &Server, listener: &Hash, id: ListenerId) -> Result<()> {
     server.with_engine(|engine| engine.stop_listener(id));
-    listener.insert("stopped", Scalar::from_integer(listener.perl(), 1))
+    set_stopped(server, listener, id, 1)
+}
+
+/// In the object itself, and in the copy of it that was given.
+fn set_stopped(server: &Server, given: &Hash, id: ListenerId, stopped: i64) -> Result<()> {
+    for listener in server.listener(id).iter().chain([given]) {
+        listener.insert("stopped", Scalar::from_integer(given.perl(), stopped))?;
+    }
+    Ok(())
 }
 
 fn this(arguments: &Arguments<'_>) -> Result<(Rc<Server>, Hash, ListenerId)> {
-    let listener = arguments.get(0).and_then(|listener| listener.as_hash());
-    let listening = listener
-        .as_ref()
-        .and_then(|listener| listener.attached::<Listening>());
-    match (listener, listening) {
-        (Some(listener), Some(listening)) => {
-            Ok((Server::start(arguments.perl())?, listener, listening.id))
-        }
-        _ => Err(Error::croak("not an HTTP::Server::EV::PortListener")),
-    }
+    let wrong = || Error::croak("not an HTTP::Server::EV::PortListener");
+    let listener = arguments
+        .get(0)
+        .and_then(|listener| listener.as_hash())
+        .ok_or_else(wrong)?;
+    let server = Server::start(arguments.perl())?;
+    let id = match listener.attached::<Listening>() {
+        Some(listening) => listening.id,
+        None => copied(&server, &listener)?.ok_or_else(wrong)?,
+    };
+    Ok((server, listener, id))
+}
+
+/// The listener that this hash is a copy of: `ptr` is copied too.
+fn copied(server: &Server, listener: &Hash) -> Result<Option<ListenerId>> {
+    let Some(number) = truth(listener.get("ptr")?)? else {
+        return Ok(None);
+    };
+    let number = u64::try_from(number.integer()?).ok();
+    Ok(number.and_then(|number| server.with_engine(|engine| engine.listener_numbered(number))))
 }
 
 /// Binds the address, or takes over the socket the application brought: as the

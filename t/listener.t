@@ -286,6 +286,7 @@ my %HOLDERS = (
     'the object'         => sub { $_[0] },
     'a copied reference' => sub { my $copy = $_[0]; $copy },
     '%listeners'         => sub { $HTTP::Server::EV::listeners{ $_[1] } },
+    'a copy of the hash' => sub { bless { %{ $_[0] } }, ref $_[0] },
     'an element'         => sub { my %mine = ( slot => $_[0] ); $mine{slot} },
     'parent_listener'    => sub { our $PARENT },
 );
