@@ -50,7 +50,8 @@ impl Lazy for Environment {
 
 /// Stores one scalar under the name as it came, as `HTTP_` and the name in
 /// capitals, and as the same with underscores for dashes (RFC 3875, 4.1.18).
-/// A name that comes with underscores never replaces one that came with dashes.
+/// A name that comes with underscores never replaces one that came with dashes
+/// alone, which a proxy may have set.
 fn add_header(
     headers: &Hash,
     name: &[u8],
@@ -61,18 +62,22 @@ fn add_header(
         headers.insert(name, value.clone())?;
     }
     let dashed = [b"HTTP_".as_slice(), &name.to_ascii_uppercase()].concat();
-    if name.contains(&b'-') {
-        let underscored: Vec<u8> = dashed
-            .iter()
-            .map(|&byte| if byte == b'-' { b'_' } else { byte })
-            .collect();
-        headers.insert(&underscored, value.clone())?;
-        from_dashes.push(underscored);
+    let underscored: Vec<u8> = dashed
+        .iter()
+        .map(|&byte| if byte == b'-' { b'_' } else { byte })
+        .collect();
+    let has_dashes = underscored != dashed;
+    if has_dashes {
+        headers.insert(dashed, value.clone())?;
     }
-    if from_dashes.contains(&dashed) {
-        return Ok(());
+    if name.contains(&b'_') {
+        if from_dashes.contains(&underscored) {
+            return Ok(());
+        }
+    } else if has_dashes {
+        from_dashes.push(underscored.clone());
     }
-    headers.insert(dashed, value)
+    headers.insert(underscored, value)
 }
 
 fn add_server_keys(perl: Perl, headers: &Hash, environment: &Environment) -> Result<()> {

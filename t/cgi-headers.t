@@ -89,6 +89,20 @@ my @HEADERS = (
         { HTTP_A_B => 'dash', 'HTTP_A-B' => 'dash', 'A-B' => 'dash', 'A_B' => 'under' }
     ],
     [
+        'dashes alone before both' => [ 'A-B-C: dash', 'A_B-C: both', 'A-B_C: both' ],
+        {
+            HTTP_A_B_C   => 'dash',
+            'HTTP_A-B-C' => 'dash',
+            'HTTP_A_B-C' => 'both',
+            'A_B-C'      => 'both',
+            'HTTP_A-B_C' => 'both'
+        }
+    ],
+    [
+        'of both the last' => [ 'A_B-C: 1', 'A-B_C: 2' ],
+        { HTTP_A_B_C => 2, 'HTTP_A_B-C' => 1, 'HTTP_A-B_C' => 2 }
+    ],
+    [
         'underscores alone' => [ 'A_B: first', 'A_B: second' ],
         { HTTP_A_B => 'second', 'HTTP_A-B' => undef, 'A-B' => undef, 'A_B' => 'second' }
     ],

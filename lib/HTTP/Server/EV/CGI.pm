@@ -293,7 +293,8 @@ C<< $cgi->{headers} >> has each header under three names: as it was sent, in the
 the client chose (C<User-Agent>); with C<HTTP_> and in capitals (C<HTTP_USER-AGENT>);
 and the same with underscores for dashes, as RFC 3875, section 4.1.18, has it
 (C<HTTP_USER_AGENT>). All three are one scalar. White space around the value is
-removed. Of headers with the same name the last one counts.
+removed. Of headers with the same name the last one counts, and under the third name one
+that came with dashes alone goes before one that came with underscores.
 
 These keys are always there, and no header overwrites them:
 
