@@ -234,7 +234,10 @@ fn socket(what: &Scalar, listener: &Hash) -> Result<ListenSocket> {
         (None, _) => what.descriptor(),
     };
     let Some(descriptor) = descriptor else {
-        return bind(what);
+        return match what.is_reference() {
+            true => Err(cannot_listen(what, &io::Error::other("no open handle"))),
+            false => bind(what),
+        };
     };
     // The engine has a descriptor of its own, whatever becomes of the handle.
     handle::duplicate(descriptor)

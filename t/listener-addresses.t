@@ -403,7 +403,8 @@ subtest 'A closed handle cannot be listened on' => sub {
         }
     );
     like $server->await('error'),
-      qr/\AHTTP::Server::EV cannot listen on .* at \Q$0\E line \d+[.]\n\z/, 'it is said';
+qr/\AHTTP::Server::EV cannot listen on .*: no open handle at \Q$0\E line \d+[.]\n\z/,
+      'it is said';
     $server->ended;
 };
 
