@@ -49,6 +49,7 @@ subtest 'host:port listens on that address only' => sub {
 };
 
 subtest 'A host name is looked up' => sub {
+    plan skip_all => 'localhost is not known here' if !gethostbyname 'localhost';
     my ( $port, $reservation ) = reserve_port();
     my $server = start_on("localhost:$port");
     is page( connected( 'localhost', $port ) ), 'page', 'localhost';

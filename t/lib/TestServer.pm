@@ -41,6 +41,9 @@ my %SIGNAL;
 my $BOUNDARY = '----TestServerBoundary7MA4YWxk';
 my $JSON     = JSON::PP->new->ascii->canonical->allow_nonref;
 
+# Since perl 5.36 truth is told from 1, and told to JSON as such.
+$JSON->boolean_values( q{}, 1 ) if $JSON->can('boolean_values');
+
 # In the child, where `report` writes to.
 my $reports_to;
 
