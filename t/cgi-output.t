@@ -232,6 +232,23 @@ subtest 'buffer: a handle to print the reply to' => sub {
     $server->stop;
 };
 
+subtest 'buffer: who keeps its handle keeps the reply open' => sub {
+    my $handle;
+    my $server = TestServer->start(
+        sub {
+            my ($server) = @_;
+            $server->on_command( sub { print {$handle} 'later'; undef $handle } );
+            $server->listen( sub { $handle = $_[0]->buffer; report('kept') } );
+        }
+    );
+    my $client = $server->connect;
+    $client->send( request_bytes( GET => '/' ) );
+    $server->await('kept');
+    $server->tell('print');
+    is $client->read_all, 'later', 'and prints to it';
+    $server->stop;
+};
+
 subtest 'copy: a handle of the socket, past the buffer' => sub {
     my $server = start(
         sub {

@@ -154,6 +154,31 @@ subtest 'What is done with a reply whose client has gone' => sub {
     $server->stop;
 };
 
+subtest 'flush_wait calls back, once, when the client goes while it waits' => sub {
+    my $server = start(
+        sub {
+            my ($cgi) = @_;
+            return $cgi->print('other') if $cgi->{headers}{SCRIPT_NAME} eq '/other';
+            $cgi->print( 'x' x 20_000_000 );
+            $cgi->flush_wait( sub { report( sent => $_ ) } ) for 1 .. 2;
+            push @kept, $cgi;
+        }
+    );
+    my $descriptors = base($server);
+    for my $way (qw(close reset)) {
+        my $client = $server->connect;
+        $client->send( request_bytes( GET => '/' ) );
+        $client->read_until(qr/x/);
+        $client->$way;
+        $server->await('sent') for 1 .. 2;
+        ask($server);
+        $server->tell('let go');
+        is_deeply [ $server->reports_until('gone') ], [ ['gone'] ], $way;
+    }
+    ok $server->await_descriptors($descriptors), 'no descriptor is left';
+    $server->stop;
+};
+
 # The stages of a request, and what the client does up to there; each returns the client.
 my @PARTS =
   ( map { { name => 'file', file_name => $_, content => 'x' x 300_000 } } 'a', 'b' );

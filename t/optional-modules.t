@@ -10,6 +10,9 @@ use Module::CoreList;
 use TAP::Parser;
 use Test::More;
 
+use lib "$FindBin::Bin/lib";
+use TestServer qw(request_bytes);
+
 my @HIDDEN =
   qw(AnyEvent Coro File::Util Guard HTTP::Cookies HTTP::Request IO::AIO LWP Plack);
 
@@ -67,6 +70,21 @@ subtest 'The hidden modules cannot be loaded' => sub {
     local $ENV{PERL5OPT} = "-I$FindBin::Bin/lib -MHiddenModules=" . join q{,}, @HIDDEN;
     is output_of( $^X, '-e', "print eval { require $_; 1 } ? 1 : 0" ), 0, $_ for @HIDDEN;
     is output_of( $^X, '-e', 'print eval { require EV; 1 } ? 1 : 0' ), 1, 'EV can';
+};
+
+subtest 'threading, where Coro cannot be loaded' => sub {
+    my $server = TestServer->start(
+        sub {
+            my ($server) = @_;
+            require HiddenModules;
+            HiddenModules->import('Coro');
+            $server->listen( sub { $_[0]->print('never') }, { threading => 1 } );
+        }
+    );
+    my $client = $server->connect;
+    $client->send( request_bytes( GET => '/' ) );
+    is $client->read_all, q{}, 'the request ends';
+    $server->stop( stderr => qr{\AERROR[ ]IN[ ]CALLBACK:[ ]Can't[ ]locate[ ]Coro[.]pm}x );
 };
 
 done_testing;

@@ -196,7 +196,13 @@ L<HTTP::Server::EV::CGI/attach> ties a handle to this class, once. From then on 
 C<printf>, C<say> and C<syswrite> on that handle go to the reply that is attached. With
 L<Coro> each thread has its own reply, so that threads print to C<STDOUT> side by side.
 
-Where no reply is attached, they go where the handle led before it was tied.
+Where no reply is attached, they go where the handle led before it was tied: to its file,
+or to the object that your program had tied to it.
+
+C<STDOUT> and C<STDERR> may be made C<local> before they are attached, also by several
+threads at once. A thread whose scope ends puts back what it found, which may belong to
+another thread; so these two are tied again where a thread goes on with them, and lead to
+the standard output or error of the process where no reply is attached.
 
 One attachment is known per thread. Where one thread answers several requests in turns,
 what it prints goes to the reply that was attached last; call C<attach> again before you
