@@ -644,8 +644,8 @@ reason.
 Those that take requests and listeners are for programs that have them. The methods
 L<HTTP::Server::EV::CGI/stop>, L<HTTP::Server::EV::CGI/start>,
 L<HTTP::Server::EV::CGI/drop>, L<HTTP::Server::EV::PortListener/start> and
-L<HTTP::Server::EV::PortListener/stop> do the same for an object. These functions do nothing if what they are given names nothing, or nothing any
-more.
+L<HTTP::Server::EV::PortListener/stop> do the same for an object. These functions do
+nothing if what they are given names nothing, or nothing any more.
 
 =head2 drop_req
 
