@@ -345,6 +345,35 @@ subtest
     $server->stop;
   };
 
+subtest 'flush_wait calls back, once, when the client takes nothing for too long' => sub {
+    my $server = TestServer->start(
+        sub {
+            my ($server) = @_;
+            $server->on_command( sub { undef @kept; report('gone') } );
+            $server->listen(
+                sub {
+                    my ($cgi) = @_;
+                    push @kept, $cgi;
+                    $cgi->{buffer}{onerror} = sub { report('onerror') };
+                    $cgi->print( 'x' x 20_000_000 );
+                    $cgi->flush_wait(
+                        sub { report( sent => scalar( () = $cgi->print('x') ) ) } );
+                },
+                { write_timeout => 0.1 }
+            );
+        }
+    );
+    my $client = $server->connect;
+    $client->send( request_bytes( GET => '/' ) );
+    is $server->await('sent'), 0, 'and nothing can be printed any more';
+    $server->tell('let go');
+    $server->await('gone');
+    my %count;
+    $count{ $_->[0] }++ for @{ $server->{seen} };
+    is_deeply \%count, { sent => 1, onerror => 1, gone => 1 }, 'onerror is called, too';
+    $server->stop;
+};
+
 # Requests of clients that end their sending side at once.
 my %HALF_CLOSED = (
     GET                => request_bytes( GET => '/' ),

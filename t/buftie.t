@@ -312,6 +312,31 @@ subtest 'The outcome of printing tells of a client that has gone' => sub {
     $server->stop;
 };
 
+subtest 'What is attached is seen in %storage, until close or the end of the request' =>
+  sub {
+    my $server = start(
+        sub {
+            my ($cgi) = @_;
+            no warnings 'once';
+            my $storage = \%HTTP::Server::EV::BufTie::storage;
+            my @counts  = scalar keys %{$storage};
+            $cgi->attach(*STDOUT);
+            my ($key) = keys %{$storage};
+            push @counts, scalar keys %{$storage},
+              $storage->{$key} == $cgi->{buffer} ? 1 : 0;
+            $cgi->close if $cgi->{headers}{SCRIPT_NAME} eq '/close';
+            report( counts => $key, @counts, scalar keys %{$storage} );
+        }
+    );
+    for my $path ( '/', '/close', '/' ) {
+        $server->request( GET => $path );
+        is_deeply [ $server->await('counts') ],
+          [ q{}, 0, 1, 1, $path eq '/close' ? 0 : 1 ],
+          'under the empty string, without Coro';
+    }
+    $server->stop;
+  };
+
 done_testing;
 
 # A server with this main callback and a report after it, whose STDOUT is a file; and what

@@ -455,6 +455,28 @@ subtest 'An upload to a thread that is parked with the one before' => sub {
     $server->stop;
 };
 
+subtest 'What threads have attached is seen in %storage under their names' => sub {
+    my $server = start(
+        sub {
+            my ($cgi) = @_;
+            no warnings 'once';
+            my $storage = \%HTTP::Server::EV::BufTie::storage;
+            $cgi->attach(*STDOUT);
+            report('parked');
+            park();
+            my $is_mine = $storage->{"$Coro::current"} == $cgi->{buffer} ? 1 : 0;
+            $cgi->close;
+            report( storage => $is_mine, exists $storage->{"$Coro::current"} ? 1 : 0 );
+        }
+    );
+    my @clients = map { $server->connect } 1 .. 3;
+    $_->send( request_bytes( GET => '/' ) ) for @clients;
+    $server->await('parked') for @clients;
+    $server->tell('go on');
+    is_deeply [ $server->await('storage') ], [ 1, 0 ], 'until close' for @clients;
+    $server->stop;
+};
+
 done_testing;
 
 # In another process, as it would load its loop into this one.
