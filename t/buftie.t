@@ -211,6 +211,27 @@ subtest 'A handle that the application has tied leads there again afterwards' =>
     $server->stop;
 };
 
+subtest 'A handle that writes to a string does so again afterwards' => sub {
+    my $server = start(
+        sub {
+            my ($cgi) = @_;
+            open my $handle, '>', \my $string or die "open: $!";
+            print {$handle} 'before ';
+            $cgi->attach($handle);
+            print {$handle} 'reply';
+            $cgi->close;
+            print {$handle} 'after ';
+            printf {$handle} '%s', 'printf';
+            report( string => $string );
+        }
+    );
+    my $client = $server->connect;
+    $client->send( request_bytes( GET => '/' ) );
+    is $client->read_all,        'reply',               'the reply';
+    is $server->await('string'), 'before after printf', 'the string';
+    $server->stop;
+};
+
 subtest 'STDERR: what is warned goes to the reply' => sub {
     my $server = start(
         sub {

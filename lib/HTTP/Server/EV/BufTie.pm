@@ -113,19 +113,27 @@ sub _tie {
 # Of a standard handle that was made local there is nothing to duplicate but the
 # descriptor behind it.
 sub _duplicate {
-    my ($handle) = @_;
-    my $standard = $STANDARD{ *{$handle} };
-    my $original;
-    if ( defined fileno *{$handle} ) {
-        open $original, '>&', *{$handle} or return;
-    }
-    elsif ($standard) {
-        open $original, '>&', $standard->{descriptor} or return;
-    }
-    else {
-        return;
-    }
+    my ($handle)   = @_;
+    my $standard   = $STANDARD{ *{$handle} };
+    my $descriptor = fileno( *{$handle} )
+      // ( $standard ? $standard->{descriptor} : undef );
+    return                 if !defined $descriptor;
+    return _moved($handle) if $descriptor < 0;
+
+    my $source = defined fileno( *{$handle} ) ? *{$handle} : $descriptor;
+    open my $original, '>&', $source or return;
     $original->autoflush(1);
+    return $original;
+}
+
+# A handle without a descriptor, which writes to a string, cannot be duplicated: it is
+# another one that is tied in its place.
+sub _moved {
+    my ($handle) = @_;
+    open my $other, '>', \my $nothing or return;
+    my $original = Symbol::gensym();
+    *{$original} = *{$handle}{IO};
+    *{$handle}   = *{$other}{IO};
     return $original;
 }
 
@@ -197,7 +205,7 @@ C<printf>, C<say> and C<syswrite> on that handle go to the reply that is attache
 L<Coro> each thread has its own reply, so that threads print to C<STDOUT> side by side.
 
 Where no reply is attached, they go where the handle led before it was tied: to its file,
-or to the object that your program had tied to it.
+its string, or the object that your program had tied to it.
 
 C<STDOUT> and C<STDERR> may be made C<local> before they are attached, also by several
 threads at once. A thread whose scope ends puts back what it found, which may belong to
