@@ -51,6 +51,8 @@ pub(crate) struct Connection {
 
     /// The application has an event and has not acknowledged it.
     pub(crate) gate_closed: bool,
+    /// The application knows the request, and [`Event::Request`] was queued and not taken yet.
+    pub(crate) completion_queued: bool,
     /// The application has stopped the request.
     pub(crate) stopped: bool,
     /// The writer threads have as much of the upload as they may have.
@@ -154,6 +156,7 @@ impl Connection {
             gone: false,
             blocked: false,
             gate_closed: false,
+            completion_queued: false,
             stopped: false,
             suspended: false,
             starved: false,
@@ -432,6 +435,7 @@ impl Connection {
     fn hand_over(&mut self, head: Option<Box<Head>>, body: Option<Vec<u8>>) -> Progress {
         self.phase = Phase::Handling;
         self.gate_closed = true;
+        self.completion_queued = head.is_none();
         Progress::Event(Event::Request {
             request: self.request,
             head,

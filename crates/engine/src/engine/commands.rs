@@ -42,7 +42,7 @@ impl Engine {
 
     /// Ends the request at once, its output discarded.
     ///
-    /// While its multipart body is being received, [`Event::Failed`] comes next, and the
+    /// While its multipart body is being received, and until [`Event::Request`], [`Event::Failed`] comes next, and the
     /// descriptor stays open until that is acknowledged.
     pub fn drop_request(&mut self, request: RequestId) {
         let Some(connection) = find(&mut self.connections, request) else {
@@ -50,7 +50,7 @@ impl Engine {
         };
         match connection.phase {
             Phase::Failing { .. } => {}
-            Phase::Multipart(_) => {
+            _ if connection.is_uploading() || connection.completion_queued => {
                 let event = connection.fail(RequestError::Dropped);
                 self.events.push_back(event);
                 self.restart_deadline(request.slot);

@@ -539,6 +539,10 @@ impl Engine {
                 true
             }
             (Phase::Failing { .. }, _) => false,
+            (_, Event::Request { .. }) => {
+                connection.completion_queued = false;
+                true
+            }
             _ => true,
         }
     }

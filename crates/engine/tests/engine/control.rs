@@ -241,6 +241,25 @@ fn a_duplicate_outlives_the_request() {
 }
 
 #[test]
+fn a_request_dropped_before_its_completion_is_seen_fails() {
+    let mut server = Server::new(ListenerOptions::default());
+    let client = exchange(server.connect(), multipart(&[file_part("f", "f", b"x")]));
+    let request = loop {
+        let event = server.next();
+        let request = event.request().unwrap();
+        server.engine.acknowledge(request);
+        if matches!(event, Event::FileReceived { .. }) {
+            break request;
+        }
+    };
+    server.engine.drop_request(request);
+    let failed = server.next();
+    assert!(matches!(failed, Event::Failed { .. }), "{failed:?}");
+    server.engine.acknowledge(request);
+    assert_eq!(server.until_done(client), b"");
+}
+
+#[test]
 fn a_dropped_request_is_over_for_whoever_has_a_duplicate() {
     let mut server = Server::new(ListenerOptions::default());
     let client = exchange(
