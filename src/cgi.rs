@@ -25,7 +25,8 @@ pub fn define(package: Package) -> Result<()> {
     package.define("set_cookies", set_cookies)?;
     package.define("start", start)?;
     package.define("stop", stop)?;
-    package.define("urldecode", urldecode)
+    package.define("urldecode", urldecode)?;
+    package.define("_finish", finish)
 }
 
 /// `$cgi->copy(*FH)`: the handle becomes one of the socket, past the Buffer.
@@ -140,6 +141,15 @@ fn this(arguments: &Arguments<'_>) -> Result<Hash> {
         .get(0)
         .and_then(|object| object.as_hash())
         .ok_or_else(|| Error::croak("not an HTTP::Server::EV::CGI"))
+}
+
+/// `$cgi->_finish`: the reply ends with what was printed, whoever still has its
+/// Buffer.
+fn finish(arguments: &Arguments<'_>) -> Result<Returned> {
+    if let (Some(server), Some(reply)) = (Server::current(), reply(&this(arguments)?)?) {
+        server.finish(reply.id);
+    }
+    Ok(Returned::Nothing)
 }
 
 /// The Buffer, unless the reply was closed.

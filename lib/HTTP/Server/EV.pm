@@ -317,9 +317,9 @@ for C<< $cgi->flush_wait >>, C<< $file->save >> and anything else that is made f
 Coro. Your program loads L<Coro> and L<Coro::EV>. The C<on_*> callbacks still run
 in the loop and must not wait.
 
-To end such a thread from outside, C<throw> an exception into it: its request then ends
-as with any other. Coro's C<cancel>, as of Coro 6.57 with perl 5.36, leaves the variables of
-a thread behind, and its request open, or crashes the process.
+Ending such a thread from outside ends its reply, with what was printed by then. To
+do so, C<throw> an exception into it: Coro's C<cancel>, as of Coro 6.57 with perl 5.36, never
+frees what is in the variables of a thread, and often crashes the process.
 
 =head2 timeout
 

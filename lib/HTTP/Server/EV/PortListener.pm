@@ -29,15 +29,27 @@ sub _run_callback {
 sub _run_callback_in_thread {
     my ( $callback, $cgi ) = @_;
     require Coro;
-    Coro::async( \&_run_thread, $callback, $cgi );
+    my $running = { cgi => $cgi };
+    my $thread  = Coro::async( \&_run_thread, $callback, $running );
+
+    # A thread that is cancelled never comes to its end, and neither would the reply: what
+    # was in the hands of the thread may be left over.
+    $thread->on_destroy(
+        sub {
+            my $unfinished = delete $running->{cgi} or return;
+            $unfinished->_finish;
+            $unfinished->close;
+        }
+    );
     return;
 }
 
 # The body of that thread.
 sub _run_thread {
-    my ( $callback, $cgi ) = @_;
+    my ( $callback, $running ) = @_;
     Coro::on_enter( \&HTTP::Server::EV::BufTie::_resume );
-    _run_callback( $callback, $cgi, 1 );
+    _run_callback( $callback, $running->{cgi}, 1 );
+    delete $running->{cgi};
     return;
 }
 
