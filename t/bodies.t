@@ -404,7 +404,9 @@ subtest 'Expect: 100-continue is told to go on before the body is sent' => sub {
 
         $client = $server->connect;
         $client->send( request_bytes( POST => q{/}, \%header, $body{$kind} ) );
-        is $client->response->{status}, 200, 'not, if the body comes at once';
+        my $response = $client->response;
+        is $response->{status}, 200, 'not, if the body comes at once';
+        is_deeply $response->{interim}, [], 'but with the page alone';
         $server->await('seen');
     }
     $server->stop;

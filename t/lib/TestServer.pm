@@ -269,13 +269,13 @@ sub connect {
     return TestServer::Client->new( $self->{port} );
 }
 
-# One request on a connection of its own, see `request_bytes`; returns the response as
-# a hash of status, headers (names in lower case) and body.
+# One request on a connection of its own, see `request_bytes`; returns the response, as
+# `response` of a TestServer::Client makes it; the server has to close then.
 sub request {
-    my ( $self, @request ) = @_;
+    my ( $self, $method, @request ) = @_;
     my $client = $self->connect;
-    $client->send( request_bytes(@request) );
-    return $client->response;
+    $client->send( request_bytes( $method, @request ) );
+    return $client->last_response( to => $method );
 }
 
 # The same for a multipart body of these parts, see `multipart`.
@@ -283,7 +283,7 @@ sub upload {
     my ( $self, @parts ) = @_;
     my $client = $self->connect;
     $client->send( upload_bytes(@parts) );
-    return $client->response;
+    return $client->last_response;
 }
 
 # The names of the disk backends, to run a test with each.
@@ -293,8 +293,10 @@ sub backends { return qw(AIO Blocking) }
 sub seen {
     my ( $self, @request ) = @_;
     my $client = $self->connect;
-    $client->send( @request > 1 ? request_bytes(@request) : @request );
-    my $status = $client->response->{status} // 'nothing';
+    my $bytes  = @request > 1 ? request_bytes(@request) : $request[0];
+    $client->send($bytes);
+    my ($method) = $bytes =~ /\A(\S+)/;
+    my $status = $client->last_response( to => $method )->{status} // 'nothing';
     croak "The answer is $status" if $status ne '200';
     return scalar $self->await('seen');
 }

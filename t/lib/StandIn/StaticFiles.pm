@@ -48,7 +48,7 @@ sub _redirect {
 sub _refuse {
     my ( $cgi, $status ) = @_;
     $cgi->header( { STATUS => $status, 'Content-Length' => length $status } );
-    $cgi->print($status);
+    $cgi->print($status) if $cgi->{headers}{REQUEST_METHOD} ne 'HEAD';
     return $cgi->next;
 }
 

@@ -77,18 +77,38 @@ sub reset {
     return CORE::close $self->{socket};
 }
 
-# The response, when the server has closed: a hash of status, headers (names in lower
-# case, of equal ones the last) and body.
+# The next response, decoded: a hash of status, headers (names in lower case, of equal ones
+# the last), body, lines (the head as it came), and interim (the 1xx heads before it). Its
+# end is told by Content-Length, chunks or the end of the connection; bytes behind it are
+# kept. Without a status where the server closes without a word, or says something else.
+#
+# response( to => 'HEAD' ) for a request whose response has no body.
 sub response {
-    my ($self) = @_;
-    my ( $head, $body ) = split /\r\n\r\n/, $self->read_all, 2;
-    my ( $line, @lines ) = split /\r\n/, $head // q{};
-    my ($status) = ( $line // q{} ) =~ m{\AHTTP/1\.[01] (\d{3})};
-    return {
-        status  => $status,
-        headers => { map { _header($_) } @lines },
-        body    => $body
-    };
+    my ( $self, %option ) = @_;
+    my @interim;
+    my $response = $self->_response_head;
+    while ( ( $response->{status} // 0 ) =~ /\A1(?!01)/ ) {
+        push @interim, $response;
+        $response = $self->_response_head;
+    }
+    $response->{interim} = \@interim;
+    return $response if !$response->{status};
+
+    my $is_empty = $response->{status} =~ /\A(?:1..|204|304)\z/;
+    $response->{body} =
+      $is_empty || ( $option{to} // q{} ) eq 'HEAD'
+      ? q{}
+      : $self->_response_body( $response->{headers} );
+    $self->_expect_end if ( $response->{headers}{connection} // q{} ) =~ /\bclose\b/i;
+    return $response;
+}
+
+# The same where it has to be the last one on the connection.
+sub last_response {
+    my ( $self, %option ) = @_;
+    my $response = $self->response(%option);
+    $self->_expect_end if $response->{status};
+    return $response;
 }
 
 # Sends all of it; returns whether the server has taken it.
@@ -120,6 +140,24 @@ sub shutdown {
 
 sub socket { return $_[0]{socket} }
 
+# A body in chunks, without the trailers. See RFC 9112, section 7.1.
+sub _chunks {
+    my ($self) = @_;
+    my $body = q{};
+    while ( my $size = hex $self->_take_line(qr/\A([[:xdigit:]]+)(?:;.*)?\z/) ) {
+        $body .= $self->_take($size);
+        $self->_take_line(qr/\A()\z/);
+    }
+    while ( length $self->_take_line(qr/\A(.*)\z/) ) { }
+    return $body;
+}
+
+sub _expect_end {
+    my ($self) = @_;
+    length $self->read_all and croak "Bytes behind the response: $self->{received}";
+    return;
+}
+
 sub _header {
     my ($line) = @_;
     my ( $name, $value ) = split /:\s*/, $line, 2;
@@ -139,8 +177,57 @@ sub _receive {
     return 0;
 }
 
-# The bytes that lie in the receive queue of the server's end: asked for this socket, as
+# The body that these headers announce.
+sub _response_body {
+    my ( $self, $headers ) = @_;
+    return $self->_chunks if ( $headers->{'transfer-encoding'} // q{} ) =~ /\bchunked\z/i;
+    my $length = $headers->{'content-length'};
+    return $self->_take($length) if defined $length;
+    return $self->_take( length $self->read_all );
+}
 
+# The head of a response without what follows; an empty one where there is none.
+sub _response_head {
+    my ($self) = @_;
+    while ( $self->{received} !~ /\r\n\r\n/ && $self->_receive ) { }
+    my ($status) = $self->{received} =~ m{\AHTTP/1[.][01] ([0-9]{3})\b};
+    if ( !$status ) {
+        $self->read_all;
+        return { headers => {} };
+    }
+    my @lines;
+    while ( length( my $line = $self->_take_line(qr/\A(.*)\z/) ) ) {
+        push @lines, $line;
+    }
+    return {
+        status  => $status,
+        lines   => \@lines,
+        headers => { map { _header($_) } @lines[ 1 .. $#lines ] },
+    };
+}
+
+# This many bytes of what the server sends.
+sub _take {
+    my ( $self, $count ) = @_;
+    while ( length $self->{received} < $count ) {
+        $self->_receive or croak "Cut off before $count bytes: $self->{received}";
+    }
+    return substr $self->{received}, 0, $count, q{};
+}
+
+# What the pattern captures in the next line, which has to match, without its CRLF.
+sub _take_line {
+    my ( $self, $pattern ) = @_;
+    while ( index( $self->{received}, "\r\n" ) < 0 ) {
+        $self->_receive or croak "Cut off within a line: $self->{received}";
+    }
+    my $line = $self->_take( 2 + index $self->{received}, "\r\n" );
+    $line =~ s/\r\n\z//;
+    my ($captured) = $line =~ $pattern or croak "Not $pattern: $line";
+    return $captured;
+}
+
+# The bytes that lie in the receive queue of the server's end: asked for this socket, as
 # reading /proc/net/tcp takes the kernel milliseconds. See sock_diag(7).
 sub _unread_by_server {
     my ($self) = @_;
