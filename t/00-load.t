@@ -5,6 +5,7 @@
 use strict;
 use warnings;
 
+use FindBin;
 use Test::More;
 
 my @modules = map { "HTTP::Server::EV$_" } (
@@ -20,6 +21,12 @@ for my $module (@modules) {
     is_deeply \@{"${module}::ISA"},                                  [], 'no base class';
     is_deeply [ @{"${module}::EXPORT"}, @{"${module}::EXPORT_OK"} ], [], 'no exports';
 }
+
+subtest 'The version is the first that Changes tells of' => sub {
+    open my $changes, '<', "$FindBin::Bin/../Changes" or die "Changes: $!";
+    my ($version) = map { /\A(\d\S*)/ } readline $changes;
+    is( HTTP::Server::EV->VERSION, $version, 'in every module' );
+};
 
 my %VARIABLES = (
     'HTTP::Server::EV::tmp_path'                   => undef,

@@ -1,9 +1,10 @@
 #!/usr/bin/env perl
-# The example of the documentation runs as it stands there, but for its port.
+# The examples of the documentation run as they stand there, but for their port.
 
 use strict;
 use warnings;
 
+use Digest::SHA qw(sha256_hex);
 use FindBin;
 use Test::More;
 
@@ -48,7 +49,41 @@ subtest 'The synopsis of HTTP::Server::EV' => sub {
     $server->stop( status => 'signal 15' );
 };
 
+subtest 'Ten lines, in the README' => sub {
+    my ($hello) = readme_programs();
+    my $server = start_example($hello);
+    is $server->request( GET => '/?name=you' )->{body}, "Hello, you!\n", 'a page';
+    $server->stop( status => 'signal 15' );
+};
+
+subtest 'An upload, in the README' => sub {
+    my ( undef, $upload ) = readme_programs();
+    my $server  = start_example($upload);
+    my $content = 'x' x 100_000;
+    my $sum     = sha256_hex($content);
+    is $server->upload(
+        { name => 'upload', file_name => 'a.txt', content => $content },
+        { name => 'upload', file_name => 'b.txt', content => q{} },
+    )->{body}, "a.txt: 100000 bytes, $sum\nb.txt: 0 bytes, empty\n", 'the answer';
+    my $directory = $server->directory;
+    ok TestServer::await_change(
+        $directory, sub { -s "$directory/$sum" && -e "$directory/empty" }
+      ),
+      'the files are saved';
+    $server->stop(
+        status => 'signal 15',
+        stderr => qr/\AUpload from 127[.]0[.]0[.]1\n(?:[ab][.]txt is complete\n){2}\z/
+    );
+};
+
 done_testing;
+
+# The Perl code between fences, in order.
+sub readme_programs {
+    open my $handle, '<', "$FindBin::Bin/../README.md" or die "README.md: $!";
+    local $/ = undef;
+    return readline($handle) =~ /^```perl\n(.+?)^```/gms;
+}
 
 sub start_example {
     my ($source) = @_;

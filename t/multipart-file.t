@@ -291,6 +291,49 @@ for my $backend ( backends() ) {
         $server->stop( stderr => qr/\A$failed$failed\z/ );
     };
 
+    subtest "When callbacks come, with $backend" => sub {
+        my $directory = tempdir( CLEANUP => 1 );
+        my $server    = start(
+            $backend,
+            sub {
+                my ( $cgi, $file ) = @_;
+                $file->close if exists $file->{fh};
+                my @calls = (
+                    [ 'fh',            sub { $file->fh(@_) } ],
+                    [ 'fh of an open', sub { $file->fh(@_) } ],
+                    [ 'save',          sub { $file->save( "$directory/$backend", @_ ) } ],
+                    [ 'close',         sub { $file->close(@_) } ],
+                );
+                my $next;
+                $next = sub {
+                    my ( $name, $call ) = @{ shift @calls || return report('end') };
+                    my $is_within = 1;
+                    my $timer;
+                    $call->(
+                        sub {
+                            report( $name => $is_within );
+                            $timer = EV::timer( 0, 0, sub { undef $timer; $next->() } );
+                        }
+                    );
+                    $is_within = 0;
+                };
+                $next->();
+            }
+        );
+        $server->upload(@PART);
+        my $at_once = $backend eq 'Blocking' ? 1 : 0;
+        is_deeply [ $server->reports_until('end') ],
+          [
+            [ 'fh',            $at_once ],
+            [ 'fh of an open', 1 ],
+            [ 'save',          $at_once ],
+            [ 'close',         $at_once ],
+            ['end'],
+          ],
+          'within the method, or from the loop; an open handle is given at once';
+        $server->stop;
+    };
+
     subtest "save without a callback, of a file that nobody keeps, with $backend" => sub {
         my $directory = tempdir( CLEANUP => 1 );
         my $server    = start( $backend,
