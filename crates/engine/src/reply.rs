@@ -126,14 +126,18 @@ impl Output {
         }
     }
 
+    /// Without a flush as many bytes as make up the threshold are sent again and again, while
+    /// more than that wait; what is left then waits on.
     fn due(&self) -> &[u8] {
         let pending = self.bytes.get(self.sent..).unwrap_or_default();
-        if self.send_all || pending.len() as u64 > self.threshold {
-            return pending;
-        }
-        self.bytes
-            .get(self.sent..self.interim_end)
-            .unwrap_or_default()
+        let interim = self.interim_end.saturating_sub(self.sent);
+        let length = match usize::try_from(self.threshold) {
+            _ if self.send_all => pending.len(),
+            Ok(0) => pending.len(),
+            Ok(threshold) => pending.len().saturating_sub(1) / threshold * threshold,
+            Err(_) => 0,
+        };
+        pending.get(..length.max(interim)).unwrap_or_default()
     }
 
     /// Moving the rest to the front is done seldom enough to cost less than sending did.
@@ -191,6 +195,9 @@ mod tests {
         assert!(output(1, 0).is_due());
         assert!(!output(10, 10).is_due());
         assert!(output(11, 10).is_due());
+        for (pending, due) in [(11, 10), (20, 10), (21, 20), (1000, 990)] {
+            assert_eq!(output(pending, 10).due().len(), due, "{pending}");
+        }
     }
 
     #[test]

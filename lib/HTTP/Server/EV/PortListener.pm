@@ -115,6 +115,10 @@ The main callback. It may be changed.
 
 The number of the port. For a socket in the file system, the first argument of C<listen>.
 
+=item C<ptr>
+
+A number that names the listener for the functions in L<HTTP::Server::EV/FUNCTIONS>.
+
 =item C<socket>
 
 A handle of the listening socket: the one that the option C<socket> gave, or one that
