@@ -326,7 +326,7 @@ subtest
         }
     );
     ask( $server, '/other' );
-    my $before = peak_memory($server);
+    my $before = $server->peak_memory;
     my $client = $server->connect;
     $client->send( request_bytes( GET => '/' ) );
     $server->await('callback') for 1 .. 2;
@@ -343,7 +343,7 @@ subtest
     }
     is $received, $size, 'it gets all';
     is $others,   10,    'and others are answered meanwhile';
-    cmp_ok peak_memory($server) - $before, '<', 3 * $size / 1024,
+    cmp_ok $server->peak_memory - $before, '<', 3 * $size / 1024,
       'the memory is in proportion to the reply';
     $server->stop;
   };
@@ -444,14 +444,6 @@ sub has_come {
     my ($client) = @_;
     my $is_there = defined recv $client->socket, my $byte, 1, MSG_PEEK | MSG_DONTWAIT;
     return $is_there;
-}
-
-# The most memory the server ever had, in KiB.
-sub peak_memory {
-    my ($server) = @_;
-    open my $handle, '<', "/proc/@{[ $server->pid ]}/status" or die "status: $!";
-    my ($size) = map { /\AVmHWM:\s*(\d+)/ } readline $handle;
-    return $size;
 }
 
 # A server whose main callback this is, with a report after it; what to do at `tell`, and

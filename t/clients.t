@@ -14,7 +14,7 @@ use JSON::PP qw(decode_json encode_json);
 use Test::More;
 
 use lib "$FindBin::Bin/lib";
-use TestServer qw(backends);
+use TestServer qw(backends output_of);
 
 # What a file is called => what the server makes of it.
 my %NAMES = (
@@ -269,15 +269,6 @@ sub curl_file {
 sub has_python {
     my ($module) = @_;
     return defined output_of( 'python3', '-c', "import $module; print('there')" );
-}
-
-# What a program prints; undef unless it succeeds.
-sub output_of {
-    my @command = map { utf8::is_utf8($_) ? encode( 'UTF-8', $_ ) : $_ } @_;
-    open my $output, '-|', @command or return;
-    local $/ = undef;
-    my $text = readline $output;
-    return close $output ? $text : undef;
 }
 
 sub path {

@@ -11,7 +11,7 @@ use TAP::Parser;
 use Test::More;
 
 use lib "$FindBin::Bin/lib";
-use TestServer qw(request_bytes);
+use TestServer qw(output_of request_bytes);
 
 my @HIDDEN =
   qw(AnyEvent Coro File::Util Guard HTTP::Cookies HTTP::Request IO::AIO LWP Plack);
@@ -88,10 +88,3 @@ subtest 'threading, where Coro cannot be loaded' => sub {
 };
 
 done_testing;
-
-sub output_of {
-    my (@command) = @_;
-    open my $output, '-|', @command or die "@command: $!";
-    local $/ = undef;
-    return readline $output;
-}

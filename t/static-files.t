@@ -13,7 +13,7 @@ use JSON::PP qw(decode_json encode_json);
 use Test::More;
 
 use lib "$FindBin::Bin/lib";
-use TestServer qw(request_bytes);
+use TestServer qw(output_of request_bytes);
 use TestServer::Browser;
 
 my $LARGE = join q{}, map { pack 'N', $_ * 2_654_435_761 % 2**32 } 1 .. 5_000_000;
@@ -187,13 +187,4 @@ done_testing;
 sub escaped {
     my ($name) = @_;
     return encode( 'UTF-8', $name ) =~ s{([^\w./+-])}{sprintf '%%%02X', ord $1}ger;
-}
-
-# What a program prints; undef unless it succeeds.
-sub output_of {
-    my (@command) = @_;
-    open my $output, '-|', @command or return;
-    local $/ = undef;
-    my $text = readline $output;
-    return close $output ? $text // q{} : undef;
 }

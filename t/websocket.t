@@ -6,13 +6,12 @@ use strict;
 use warnings;
 use utf8;
 
-use Encode ();
 use FindBin;
 use JSON::PP qw(decode_json);
 use Test::More;
 
 use lib "$FindBin::Bin/lib";
-use TestServer qw(report request_bytes);
+use TestServer qw(output_of report request_bytes);
 use TestServer::Browser;
 
 my %HANDSHAKE = (
@@ -215,16 +214,6 @@ sub frame {
       : pack 'C C Q>', 0x80 | $opcode, 0xff, $length;
     my $mask = "\x01\x80\xfe\x37";
     return $head . $mask . ( $payload ^ substr $mask x ( $length / 4 + 1 ), 0, $length );
-}
-
-# What a program prints; undef unless it succeeds.
-sub output_of {
-    my (@command) = @_;
-    $_ = utf8::is_utf8($_) ? Encode::encode( 'UTF-8', $_ ) : $_ for @command;
-    open my $output, '-|', @command or return;
-    local $/ = undef;
-    my $text = readline $output;
-    return close $output ? $text : undef;
 }
 
 # Pages, and sockets that send back what comes; `close` closes them.

@@ -58,7 +58,7 @@ for my $backend ( backends() ) {
 
         is $size, $SIZE, 'the size';
         is( Digest::SHA->new(256)->addfile($path)->hexdigest, $sent, 'the SHA-256' );
-        my $memory = peak_memory($server);
+        my $memory = $server->peak_memory;
         cmp_ok $memory, '<', $MOST_MEMORY, "peak memory: $memory KiB";
         my $slowest = $took->[ @{$took} * $EXCEPTIONS ];
         cmp_ok $slowest, '<', $LONGEST, sprintf 'other requests: %.1f ms',
@@ -144,13 +144,4 @@ sub report_there {
     my ($server) = @_;
     local $TestServer::DEADLINE = 0.005;
     return $server->next_report;
-}
-
-# The most memory that was resident at a time, in KiB: see proc(5).
-sub peak_memory {
-    my ($server) = @_;
-    my $pid = $server->pid;
-    open my $status, '<', "/proc/$pid/status" or die "/proc/$pid/status: $!";
-    my ($kibibytes) = map { /\AVmHWM:\s+(\d+)/ } readline $status;
-    return $kibibytes;
 }

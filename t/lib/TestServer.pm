@@ -8,6 +8,7 @@ use warnings;
 
 use Carp          qw(croak);
 use Config        qw(%Config);
+use Encode        qw(encode);
 use Exporter      qw(import);
 use Fcntl         qw(O_DIRECTORY O_RDONLY);
 use File::Temp    ();
@@ -24,8 +25,8 @@ use IO::Socket::INET;
 use TestServer::Client;
 
 our @EXPORT_OK =
-  qw(await_change backends eventually multipart report request_bytes reserve_port
-  upload_bytes);
+  qw(await_change backends eventually multipart output_of report request_bytes
+  reserve_port upload_bytes);
 
 # How long to wait for something that has to happen, in seconds. Nothing is
 # measured by it: it only ends a test that would hang.
@@ -219,6 +220,15 @@ sub next_report {
     return $report;
 }
 
+# The most memory that was resident at a time, in KiB: see proc(5).
+sub peak_memory {
+    my ($self) = @_;
+    open my $status, '<', "/proc/$self->{pid}/status"
+      or croak "No /proc/$self->{pid}/status: $!";
+    my ($kibibytes) = map { /\AVmHWM:\s+(\d+)/ } readline $status;
+    return $kibibytes;
+}
+
 # All reports up to the next one with this name, and that one; each is
 # [name, values...].
 sub reports_until {
@@ -343,6 +353,15 @@ sub multipart {
     my (@parts) = @_;
     return join q{}, ( map { "--$BOUNDARY\r\n" . _part($_) } @parts ),
       "--$BOUNDARY--\r\n";
+}
+
+# What a program prints, which is given text as UTF-8; undef unless it succeeds.
+sub output_of {
+    my @command = map { utf8::is_utf8($_) ? encode( 'UTF-8', $_ ) : $_ } @_;
+    open my $output, '-|', @command or return;
+    local $/ = undef;
+    my $text = readline $output;
+    return close $output ? $text // q{} : undef;
 }
 
 # A port for a program that cannot be handed a socket, and what keeps it from being
