@@ -180,7 +180,9 @@ static I32 key_is_wanted(pTHX_ IV action, SV *hash)
 
     /* Perl keeps the key there for the time of this call only, which may end in an exception. */
     magic->mg_obj = NULL;
-    /* Nor need the element live as long. */
+    /* Nor need any of these live as long by themselves: perl goes on with the hash and the key. */
+    sv_2mortal(SvREFCNT_inc(hash));
+    sv_2mortal(SvREFCNT_inc(key));
     sv_2mortal(SvREFCNT_inc(value));
     mg_get(value);
     magic = mg_find(hash, PERL_MAGIC_uvar);

@@ -303,6 +303,17 @@ subtest 'what makes the value may look at it' => sub {
     ok !exists $h->{lazy}, 'and so gone';
 };
 
+subtest 'what makes the value may free what it was asked of' => sub {
+    my $h;
+    $h = lazy_hash( sub { undef $h; return { a => 1 } } );
+    is $h->{lazy}{a}, 1,     'the element of a hash that is freed meanwhile';
+    is $h,            undef, 'and so gone';
+
+    my @keys = ( 'la' . 'zy' );
+    $h = lazy_hash( sub { @keys = (); my @others = map { "other $_" } 1 .. 9; 'made' } );
+    is $h->{ $keys[0] }, 'made', 'by a key that is freed meanwhile';
+};
+
 subtest 'other magic on the value stays' => sub {
     my $h = lazy_hash( sub { { a => 1 } } );
     my $r = \$h->{lazy};
