@@ -58,21 +58,41 @@ static void drop(pTHX_ struct perl_shim_lazy *lazy)
     perl_shim_leave(SHIM_PERL);
 }
 
+static MGVTBL lazy_table;
 static MGVTBL spent_table;
 
 /* Perl's loop over the magic of a value goes on with this entry, so it cannot be freed where there are
  * more: without functions it does nothing, and MGf_GSKIP has mg_get compute the flags anew. */
-static void disarm(pTHX_ SV *sv, MAGIC *magic)
+static void disarm(pTHX_ SV *sv)
 {
+    MAGIC *const magic = mg_findext(sv, PERL_MAGIC_ext, &lazy_table);
+
+    if (!magic)
+        return;
     if (SvMAGIC(sv) == magic && !magic->mg_moremagic) {
-        sv_unmagicext(sv, PERL_MAGIC_ext, magic->mg_virtual);
+        sv_unmagicext(sv, PERL_MAGIC_ext, &lazy_table);
         return;
     }
     magic->mg_virtual = &spent_table;
     magic->mg_flags |= MGf_GSKIP;
 }
 
-/* The value is read. Whoever weakened it unread let go of the only reference there was. */
+/* What was made becomes the value. */
+static void assign_made(pTHX_ SV *sv, struct perl_shim_outcome *outcome)
+{
+    if (!outcome->value)
+        return;
+    if (is_scalar(outcome->value)) {
+        sv_setsv(sv, outcome->value);
+        return;
+    }
+    outcome->status = STATUS_DIED;
+    outcome->error = newSVsv(Perl_mess(aTHX_ "%s", NOT_A_SCALAR));
+}
+
+/* The value is read. Whoever weakened it unread let go of the only reference there was. To assign may add
+ * magic, that of a tainted value, say: so this one is taken off at the end, where perl sees that it has gone.
+ * `exit` has let go of the value itself. */
 static int make_value(pTHX_ SV *sv, MAGIC *magic)
 {
     struct perl_shim_lazy *const lazy = take(magic);
@@ -80,18 +100,14 @@ static int make_value(pTHX_ SV *sv, MAGIC *magic)
     struct perl_shim_outcome outcome = { STATUS_OK, NULL, NULL, NULL };
 
     sv_setsv(sv, &PL_sv_undef);
-    disarm(aTHX_ sv, magic);
-    if (!lazy)
-        return 0;
-    if (was_weakened) {
+    if (was_weakened)
         drop(aTHX_ lazy);
-        return 0;
-    }
-    lazy->make(SHIM_PERL, lazy, &outcome);
-    if (outcome.value) {
-        sv_2mortal(outcome.value);
-        check_scalar(outcome.value);
-        sv_setsv(sv, outcome.value);
+    else if (lazy)
+        lazy->make(SHIM_PERL, lazy, &outcome);
+    sv_2mortal(outcome.value);
+    if (!perl_shim_exit_is_pending(SHIM_PERL)) {
+        assign_made(aTHX_ sv, &outcome);
+        disarm(aTHX_ sv);
     }
     perl_shim_croak_or_leave(aTHX_ outcome.status, outcome.error);
     return 0;
@@ -102,7 +118,7 @@ static int forget_value(pTHX_ SV *sv, MAGIC *magic)
 {
     struct perl_shim_lazy *const lazy = take(magic);
 
-    disarm(aTHX_ sv, magic);
+    disarm(aTHX_ sv);
     drop(aTHX_ lazy);
     return 0;
 }

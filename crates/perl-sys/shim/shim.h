@@ -186,6 +186,9 @@ static inline int64_t integer_value(pTHX_ SV *sv)
 /* guard.c: makes a call of which nothing leaves but a status. */
 int perl_shim_guarded(pTHX_ struct perl_shim_call *call);
 
+/* guard.c: whether an exit is held back. */
+int perl_shim_exit_is_pending(void *perl);
+
 /* trampolines.c: stands behind every sub made in Rust. */
 XS(perl_shim_xsub);
 

@@ -266,7 +266,7 @@ subtest 'nothing is made by looking at the hash' => sub {
 
 subtest 'any value can be lazy' => sub {
     for my $value ( 'text', 42, 1.5, '', 0, undef, \1, [1], sub { 1 },
-        qr/x/, *STDOUT, "\x{263a}" )
+        qr/x/, *STDOUT, "\x{263a}", v1.2.3 )
     {
         my $h = lazy_hash( sub { $value } );
         is_deeply $h->{lazy}, $value, 'of the kind ' . ref \$value;
@@ -310,7 +310,13 @@ subtest 'what makes the value may free what it was asked of' => sub {
     is $h,            undef, 'and so gone';
 
     my @keys = ( 'la' . 'zy' );
-    $h = lazy_hash( sub { @keys = (); my @others = map { "other $_" } 1 .. 9; 'made' } );
+    $h = lazy_hash(
+        sub {
+            @keys = ();
+            my @others = map { "other $_" } 1 .. 9;
+            'made';
+        }
+    );
     is $h->{ $keys[0] }, 'made', 'by a key that is freed meanwhile';
 };
 
@@ -327,6 +333,22 @@ subtest 'other magic on the value stays' => sub {
     undef $r;
     %$h = ();
     is $weak, undef, 'the weak reference ends with it';
+};
+
+# Where one tainted value is read, perl takes whatever is assigned there for tainted.
+subtest 'read in a statement with tainted values' => sub {
+    my @command =
+      ( $^X, '-T', map { "-I$_" } 't/example/blib/lib', 't/example/blib/arch' );
+    my $program =
+        'use Example; use Scalar::Util; my $tainted = substr $^X, 0, 0; my %h;'
+      . 'Example::Probe::insert_lazy( \%h, $_, sub { "made" }, sub { } ) for 1, 2;'
+      . 'print $tainted . $h{1}, $h{1}, Scalar::Util::tainted( $h{1} ) ? 1 : 0;'
+      . '$h{2} = $tainted . "assigned"; print $h{2}';
+    open my $pipe, '-|', @command, '-e', $program or die $!;
+    my $output = do { local $/; readline $pipe };
+    close $pipe;
+    is $?, 0, 'it ends well';
+    like $output, qr/\Amademade[01]assigned\z/, 'the values';
 };
 
 subtest 'exit while a value is made' => sub {
