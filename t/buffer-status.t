@@ -158,9 +158,11 @@ subtest 'A pipe that nobody reads' => sub {
                 my ($server) = @_;
                 $server->listen( sub { $_[0]->header; $_[0]->print('page') } );
                 my $signals = 0;
-                set_pipe_handler( $handler eq 'a handler'
+                set_pipe_handler(
+                    $handler eq 'a handler'
                     ? sub { $signals++ }
-                    : $handler );
+                    : $handler
+                );
                 pipe my $reader, my $writer or die "pipe: $!";
                 my $buffer = HTTP::Server::EV::Buffer->new( { fh => $writer } );
                 close $reader;
