@@ -124,6 +124,26 @@ subtest 'A child that is forked in a shortage, and has closed something, serves'
     $server->stop( stderr => qr/\A\Q$WARNING\E\z/ );
 };
 
+subtest 'A pipe that nobody reads does no harm where no descriptor is left' => sub {
+    my $server = TestServer->start(
+        sub {
+            my ($server) = @_;
+            $server->listen( sub { $_[0]->header } );
+            $SIG{PIPE} = 'DEFAULT';    ## no critic (RequireLocalizedPunctuationVars)
+            pipe my $reader, my $writer or die "pipe: $!";
+            my $buffer = HTTP::Server::EV::Buffer->new( { fh => $writer } );
+            close $reader;
+            my @taken;
+            while ( open my $handle, '<', '/dev/null' ) { push @taken, $handle }
+            $buffer->print('x');
+            $buffer->flush_wait( sub { @taken = (); report( pipe => $buffer->{status} ) }
+            );
+        }
+    );
+    is_deeply [ $server->await('pipe') ], [-1], 'no signal';
+    $server->stop;
+};
+
 done_testing;
 
 # A server with descriptors for so many clients, which answers when it is told to.

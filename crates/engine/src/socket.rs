@@ -8,8 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process;
 
-use nix::sys::signal::{SigSet, SigmaskHow, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::signal::{self, SigSet, SigmaskHow, Signal};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
@@ -198,11 +197,11 @@ fn write_without_signal(descriptor: &OwnedFd, bytes: &[u8]) -> rustix::io::Resul
     written
 }
 
+/// Waiting takes one, and needs no descriptor as signalfd(2) would. It finds one in any case: raised
+/// while it is blocked, it becomes pending, also where the process ignores it, and is pending once.
 fn take_pending(signals: &SigSet) {
-    let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
-    if let Ok(pending) = SignalFd::with_flags(signals, flags) {
-        // None is there where the process ignores it.
-        pending.read_signal().ok();
+    if signal::raise(Signal::SIGPIPE).is_ok() {
+        signals.wait().ok();
     }
 }
 
