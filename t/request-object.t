@@ -35,7 +35,7 @@ my %ACTIONS = (
     'the value'            => sub { my ( $cgi, $key ) = @_; return $cgi->{$key} },
     'the value of a slice' =>
       sub { my ( $cgi, $key ) = @_; return @{$cgi}{ $key, 'fd' } },
-    'keys'   => sub { my ($cgi) = @_; return sort keys %{$cgi} },
+    'keys'   => sub { my ($cgi) = @_; return join q{,}, sort keys %{$cgi} },
     'values' => sub {
         my ($cgi) = @_;
         return map { ref || 'plain' } @{$cgi}{ sort keys %{$cgi} };
@@ -263,6 +263,24 @@ subtest 'A reply ends with an object of which nothing was read' => sub {
     my $client = $server->connect;
     $client->send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
     ok $client->is_closed, 'the connection is closed';
+    $server->stop;
+};
+
+subtest 'A copy that fails does not hold up the end of the reply' => sub {
+    my $server = TestServer->start(
+        sub {
+            my ($server) = @_;
+            $server->listen(
+                sub {
+                    my ($cgi) = @_;
+                    $cgi->header;
+                    my $clone = eval { Storable::dclone($cgi) };
+                    $cgi->print( $clone ? 'copied' : 'failed' );
+                }
+            );
+        }
+    );
+    is $server->request( GET => '/' )->{body}, 'failed', 'the listener cannot be copied';
     $server->stop;
 };
 

@@ -130,35 +130,12 @@ static int free_value(pTHX_ SV *sv, MAGIC *magic)
     return 0;
 }
 
-/* `local` has read the value before; what it puts in its place is a plain one. */
-static int localize_value(pTHX_ SV *sv, MAGIC *magic)
-{
-    PERL_UNUSED_CONTEXT;
-    PERL_UNUSED_VAR(sv);
-    PERL_UNUSED_VAR(magic);
-    return 0;
-}
-
-#ifdef USE_ITHREADS
-/* A new thread gets undef. */
-static int duplicate_value(pTHX_ MAGIC *magic, CLONE_PARAMS *parameters)
-{
-    PERL_UNUSED_CONTEXT;
-    PERL_UNUSED_VAR(parameters);
-    magic->mg_ptr = NULL;
-    return 0;
-}
-#  define DUPLICATE_VALUE duplicate_value
-#else
-#  define DUPLICATE_VALUE NULL
-#endif
-
 static MGVTBL lazy_table = {
-    make_value, forget_value, NULL, NULL, free_value, NULL, DUPLICATE_VALUE, localize_value
+    make_value, forget_value, NULL, NULL, free_value, NULL, SHIM_LEAVE_IN_THREAD, perl_shim_leave_out
 };
 
 static MGVTBL spent_table = {
-    NULL, NULL, NULL, NULL, NULL, NULL, DUPLICATE_VALUE, localize_value
+    NULL, NULL, NULL, NULL, NULL, NULL, SHIM_LEAVE_IN_THREAD, perl_shim_leave_out
 };
 
 /* ---- The magic of the hash ---- */

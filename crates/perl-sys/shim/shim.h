@@ -192,6 +192,16 @@ int perl_shim_exit_is_pending(void *perl);
 /* trampolines.c: stands behind every sub made in Rust. */
 XS(perl_shim_xsub);
 
+/* trampolines.c: for the tables of magic behind which Rust has data. The data does not follow a value into a
+ * new thread; nor, uncounted, onto the new value that `local` puts in its place. */
+#ifdef USE_ITHREADS
+int perl_shim_leave_in_thread(pTHX_ MAGIC *magic, CLONE_PARAMS *parameters);
+#  define SHIM_LEAVE_IN_THREAD perl_shim_leave_in_thread
+#else
+#  define SHIM_LEAVE_IN_THREAD NULL
+#endif
+int perl_shim_leave_out(pTHX_ SV *sv, MAGIC *magic);
+
 /* trampolines.c: goes on in Perl with what Rust returned: an exception, an exit that was held back, or
  * nothing of the kind. */
 void perl_shim_croak_or_leave(pTHX_ int status, SV *error);

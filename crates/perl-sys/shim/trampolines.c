@@ -74,7 +74,7 @@ static int free_attachment(pTHX_ SV *sv, MAGIC *magic)
 }
 
 #ifdef USE_ITHREADS
-static int duplicate_attachment(pTHX_ MAGIC *magic, CLONE_PARAMS *parameters)
+int perl_shim_leave_in_thread(pTHX_ MAGIC *magic, CLONE_PARAMS *parameters)
 {
     PERL_UNUSED_CONTEXT;
     PERL_UNUSED_VAR(parameters);
@@ -83,8 +83,7 @@ static int duplicate_attachment(pTHX_ MAGIC *magic, CLONE_PARAMS *parameters)
 }
 #endif
 
-/* `local` copies extension magic onto the new value without counting it. */
-static int localize_attachment(pTHX_ SV *sv, MAGIC *magic)
+int perl_shim_leave_out(pTHX_ SV *sv, MAGIC *magic)
 {
     PERL_UNUSED_CONTEXT;
     PERL_UNUSED_VAR(sv);
@@ -93,13 +92,7 @@ static int localize_attachment(pTHX_ SV *sv, MAGIC *magic)
 }
 
 static MGVTBL attachment_table = {
-    NULL, NULL, NULL, NULL, free_attachment, NULL,
-#ifdef USE_ITHREADS
-    duplicate_attachment,
-#else
-    NULL,
-#endif
-    localize_attachment
+    NULL, NULL, NULL, NULL, free_attachment, NULL, SHIM_LEAVE_IN_THREAD, perl_shim_leave_out
 };
 
 /* Not for a value that perl shares or protects: says 0. A value that nobody else holds, such as a new

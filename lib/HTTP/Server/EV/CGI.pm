@@ -99,10 +99,13 @@ sub start_timer {
     return $self->{timer} = EV::now;
 }
 
-# Storable walks the hash past what makes elements when they are asked for.
+# Storable walks the hash past what makes elements when they are asked for. When it fails
+# it keeps the copy for some time, which must not hold up the end of the reply.
 sub STORABLE_freeze {
     my ($self) = @_;
-    return ( q{}, { %{$self} } );
+    my %copy = %{$self};
+    delete @copy{qw(buffer buf_fh)};
+    return ( q{}, \%copy );
 }
 
 sub STORABLE_thaw {
