@@ -9,7 +9,7 @@ use FindBin;
 use Test::More;
 
 use lib "$FindBin::Bin/lib";
-use TestServer qw(backends report upload_bytes);
+use TestServer qw(backends report upload_bytes without_repeats);
 
 # More than a piece of file data has, and more than is ever written without the threads.
 my $LARGE = join q{}, map { pack 'N', $_ * 2_654_435_761 % 2**32 } 1 .. 600_000;
@@ -252,15 +252,4 @@ sub request {
         fields  => [ sort keys %{ $cgi->{post} } ],
         files   => [ map { $_->name } files($cgi) ],
     );
-}
-
-# Many pieces of a file in a row count as one.
-sub without_repeats {
-    my (@reports) = @_;
-    my $last = q{};
-    return grep {
-        my $is_repeated = $_->[0] eq 'on_file_write' && $last eq 'on_file_write';
-        $last = $_->[0];
-        !$is_repeated
-    } @reports;
 }

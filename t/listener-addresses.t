@@ -13,7 +13,7 @@ use Socket qw(SOMAXCONN SO_REUSEADDR SOL_SOCKET sockaddr_in);
 use Test::More;
 
 use lib "$FindBin::Bin/lib";
-use TestServer qw(report request_bytes reserve_port);
+use TestServer qw(answer report request_bytes reserve_port);
 
 my $CALLED_FROM;
 
@@ -434,14 +434,6 @@ qr/\AHTTP::Server::EV cannot listen on 1: Permission denied at \Q$0\E line \d+[.
 };
 
 done_testing;
-
-sub answer {
-    my ($cgi) = @_;
-    report( client => $cgi->{headers}{REMOTE_ADDR} );
-    $cgi->header;
-    $cgi->print('page');
-    return;
-}
 
 sub ipv4 {
     return IO::Socket::INET->new( LocalAddr => '127.0.0.1', Listen => SOMAXCONN );

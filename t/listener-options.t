@@ -10,7 +10,7 @@ use IO::Socket::INET;
 use Test::More;
 
 use lib "$FindBin::Bin/lib";
-use TestServer qw(report request_bytes);
+use TestServer qw(answer report request_bytes);
 
 subtest 'timeout, header_timeout, write_timeout' => sub {
     my $server = start( { timeout => 0.5 } );
@@ -203,14 +203,6 @@ subtest 'With error_responses a client is told, though on_error closes the reque
   };
 
 done_testing;
-
-sub answer {
-    my ($cgi) = @_;
-    report( client => $cgi->{headers}{REMOTE_ADDR} );
-    $cgi->header;
-    $cgi->print('page');
-    return;
-}
 
 sub response {
     my ( $server, $bytes ) = @_;

@@ -25,8 +25,8 @@ use IO::Socket::INET;
 use TestServer::Client;
 
 our @EXPORT_OK =
-  qw(await_change backends eventually multipart output_of report request_bytes
-  reserve_port upload_bytes);
+  qw(answer await_change backends eventually multipart output_of report request_bytes
+  reserve_port upload_bytes without_repeats);
 
 # How long to wait for something that has to happen, in seconds. Nothing is
 # measured by it: it only ends a test that would hang.
@@ -296,6 +296,15 @@ sub upload {
     return $client->last_response;
 }
 
+# A main callback for where it matters who has called: reports that, and replies.
+sub answer {
+    my ($cgi) = @_;
+    report( client => $cgi->{headers}{REMOTE_ADDR} );
+    $cgi->header;
+    $cgi->print('page');
+    return;
+}
+
 # The names of the disk backends, to run a test with each.
 sub backends { return qw(AIO Blocking) }
 
@@ -399,6 +408,17 @@ sub upload_bytes {
     return request_bytes( 'POST', q{/},
         { 'Content-Type' => "multipart/form-data; boundary=$BOUNDARY" },
         multipart(@parts) );
+}
+
+# The reports, where many pieces of a file in a row count as one.
+sub without_repeats {
+    my (@reports) = @_;
+    my $last = q{};
+    return grep {
+        my $is_repeated = $_->[0] eq 'on_file_write' && $last eq 'on_file_write';
+        $last = $_->[0];
+        !$is_repeated
+    } @reports;
 }
 
 sub DESTROY {
