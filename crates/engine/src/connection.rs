@@ -348,6 +348,7 @@ impl Connection {
     /// The head is complete. `None`: its body can be received.
     fn begin(&mut self, head: RequestHead) -> Option<Progress> {
         let framing = match Framing::of(&head, &self.options.limits) {
+            Ok(Framing::Chunked) => return Some(self.refuse_head(&HeadError::NotImplemented)),
             Ok(framing) => framing,
             Err(error) => return Some(self.refuse_head(&error)),
         };
@@ -358,7 +359,7 @@ impl Connection {
         let length = match framing {
             Framing::Length(length) => length,
             Framing::None if head.method() == b"POST" => return Some(Progress::Close),
-            Framing::None => 0,
+            Framing::None | Framing::Chunked => 0,
         };
         if head.method() == b"POST" && head.content_type().is_none() {
             return Some(Progress::Close);

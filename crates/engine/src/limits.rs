@@ -18,13 +18,14 @@ use thiserror::Error;
 pub struct Limits {
     /// `max_uri`: bytes of the request target. Default 4099.
     pub uri: u64,
-    /// `max_header_line`: bytes of one header line without its line end; also of the request line's
-    /// method and of its version. Default 16384.
+    /// `max_header_line`: bytes of one header line without its line end; also of one trailer line,
+    /// and of the request line's method and of its version. Default 16384.
     pub header_line: u64,
     /// `max_header_size`: bytes of the whole head, from the request line to the empty line, line
-    /// ends included; also of the head of one multipart part. Default 65536.
+    /// ends included; also of the head of one multipart part, and of the trailer lines of a chunked
+    /// body with the empty line behind them. Default 65536.
     pub header_size: u64,
-    /// `max_headers`: how many header lines. Default 100.
+    /// `max_headers`: how many header lines; also how many trailer lines. Default 100.
     pub headers: u64,
     /// `max_field_name`: bytes of the name of a multipart part, as sent. Default 4099.
     pub field_name: u64,
@@ -47,8 +48,12 @@ pub struct Limits {
     pub file_size: u64,
     /// `max_files`: how many files in one multipart body. 0: unlimited. Default 0.
     pub files: u64,
-    /// `max_body_size`: bytes of a request's body, as announced. 0: unlimited. Default 0.
+    /// `max_body_size`: bytes of a request's body, as announced; of a chunked one, the bytes of its
+    /// chunks together. 0: unlimited. Default 0.
     pub body_size: u64,
+    /// `max_chunk_line`: bytes of the line before each chunk of a chunked body, its extensions
+    /// included, its line end not. Default 4096.
+    pub chunk_line: u64,
 }
 
 impl Default for Limits {
@@ -68,6 +73,7 @@ impl Default for Limits {
             file_size: 0,
             files: 0,
             body_size: 0,
+            chunk_line: 4096,
         }
     }
 }
@@ -114,6 +120,9 @@ pub enum Exceeded {
     /// See [`Limits::body_size`].
     #[error("the body is too large")]
     BodySize,
+    /// See [`Limits::chunk_line`].
+    #[error("the line before a chunk is too long")]
+    ChunkLine,
 }
 
 impl Exceeded {
@@ -131,7 +140,8 @@ impl Exceeded {
             | Exceeded::UrlencodedBody
             | Exceeded::FileSize
             | Exceeded::Files
-            | Exceeded::BodySize => 413,
+            | Exceeded::BodySize
+            | Exceeded::ChunkLine => 413,
         }
     }
 }

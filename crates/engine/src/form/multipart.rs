@@ -771,6 +771,7 @@ mod tests {
         urlencoded_fields: 0,
         cookies: 0,
         body_size: 0,
+        chunk_line: 0,
     };
 
     macro_rules! limits {

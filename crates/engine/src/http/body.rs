@@ -1,33 +1,42 @@
 //! How long the body of a request is (RFC 9112 §6), and how it is to be read.
 
+use super::characters::is_token;
 use super::request_head::{HeadError, Malformed, RequestHead, Version};
 use crate::limits::{Exceeded, Limits};
 
 /// Where the body of a request ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
-    /// There is no `Content-Length`: no body.
+    /// There is neither `Content-Length` nor `Transfer-Encoding`: no body.
     None,
     /// The body has this many bytes, which may be 0.
     Length(u64),
+    /// The body tells its end itself (RFC 9112 §7.1).
+    Chunked,
 }
 
 impl Framing {
     /// The framing a head announces.
     ///
     /// Several `Content-Length` values are taken for one if all are the same number (RFC 9110
-    /// §8.6).
+    /// §8.6). The only transfer coding is `chunked`, in any case. An empty element in the list of
+    /// transfer codings (`,chunked`) is refused, although RFC 9110 §5.6.1.2 would have it ignored:
+    /// servers differ on it, so a request could hide behind it.
     ///
     /// # Errors
     ///
     /// [`HeadError::BadRequest`] for a length that is not an unsigned 64-bit number, for lengths
-    /// that differ, and for a `Transfer-Encoding` in HTTP/1.0 or beside a `Content-Length`;
-    /// [`HeadError::NotImplemented`] for any other `Transfer-Encoding`; [`HeadError::Exceeded`] for
-    /// a length above [`Limits::body_size`].
+    /// that differ, and for a `Transfer-Encoding` in HTTP/1.0, beside a `Content-Length`, or that
+    /// does not end with the only `chunked`; [`HeadError::NotImplemented`] for other codings before
+    /// it; [`HeadError::Exceeded`] for a length above [`Limits::body_size`].
     pub fn of(head: &RequestHead, limits: &Limits) -> Result<Framing, HeadError> {
         let length = content_length(head)?;
         if head.header("Transfer-Encoding").is_some() {
-            return Err(refuse_transfer_encoding(head, length));
+            if length.is_some() || head.version() == Version::Http10 {
+                return Err(Malformed::TransferEncoding.into());
+            }
+            check_transfer_coding(head)?;
+            return Ok(Framing::Chunked);
         }
         match length {
             None => Ok(Framing::None),
@@ -39,11 +48,33 @@ impl Framing {
     }
 }
 
-fn refuse_transfer_encoding(head: &RequestHead, length: Option<u64>) -> HeadError {
-    if length.is_some() || head.version() == Version::Http10 {
-        return Malformed::TransferEncoding.into();
+/// ```text
+/// Transfer-Encoding  = #transfer-coding                                ; RFC 9112 §6.1
+/// transfer-coding    = token *( OWS ";" OWS transfer-parameter )       ; RFC 9110 §10.1.4
+/// transfer-parameter = token BWS "=" BWS ( token / quoted-string )
+/// ```
+///
+/// Parameters are not looked at, since none of the codings that may have some is taken.
+fn check_transfer_coding(head: &RequestHead) -> Result<(), HeadError> {
+    let mut codings = head
+        .header_values("Transfer-Encoding")
+        .flat_map(|value| value.split(|&byte| byte == b','))
+        .map(<[u8]>::trim_ascii);
+    if !codings.next_back().is_some_and(is_chunked) {
+        return Err(Malformed::TransferEncoding.into());
     }
-    HeadError::NotImplemented
+    let mut outcome = Ok(());
+    for coding in codings {
+        if is_chunked(coding) || !coding.first().is_some_and(|&byte| is_token(byte)) {
+            return Err(Malformed::TransferEncoding.into());
+        }
+        outcome = Err(HeadError::NotImplemented);
+    }
+    outcome
+}
+
+fn is_chunked(coding: &[u8]) -> bool {
+    coding.eq_ignore_ascii_case(b"chunked")
 }
 
 fn content_length(head: &RequestHead) -> Result<Option<u64>, Malformed> {
@@ -149,10 +180,72 @@ mod tests {
             => Err(Malformed::ContentLength.into());
         different_in_a_list: "HTTP/1.1", "Content-Length: 5, 6\r\n" => Err(Malformed::ContentLength.into());
         empty_in_a_list: "HTTP/1.1", "Content-Length: 5,\r\n" => Err(Malformed::ContentLength.into());
-        chunked: "HTTP/1.1", "Transfer-Encoding: chunked\r\n" => Err(HeadError::NotImplemented);
+
+        chunked: "HTTP/1.1", "Transfer-Encoding: chunked\r\n" => Ok(Framing::Chunked);
+        chunked_in_any_case: "HTTP/1.1", "Transfer-Encoding: cHuNKeD\r\n" => Ok(Framing::Chunked);
+        header_in_any_case: "HTTP/1.1", "tRANSFER-encoding: chunked\r\n" => Ok(Framing::Chunked);
+        chunked_without_space: "HTTP/1.1", "Transfer-Encoding:chunked\r\n" => Ok(Framing::Chunked);
+        white_space_around_chunked: "HTTP/1.1", "Transfer-Encoding: \t chunked\t \t\r\n"
+            => Ok(Framing::Chunked);
+        coding_before_chunked: "HTTP/1.1", "Transfer-Encoding: gzip, chunked\r\n"
+            => Err(HeadError::NotImplemented);
+        parameter_before_chunked: "HTTP/1.1", "Transfer-Encoding: a;q=1, chunked\r\n"
+            => Err(HeadError::NotImplemented);
+        coding_in_a_line_before_chunked: "HTTP/1.1", "Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n"
+            => Err(HeadError::NotImplemented);
+        identity_before_chunked: "HTTP/1.1", "Transfer-Encoding: identity, chunked\r\n"
+            => Err(HeadError::NotImplemented);
+        identity: "HTTP/1.1", "Transfer-Encoding: identity\r\n"
+            => Err(Malformed::TransferEncoding.into());
+        unknown_coding: "HTTP/1.1", "Transfer-Encoding: gzip\r\n"
+            => Err(Malformed::TransferEncoding.into());
+        like_chunked: "HTTP/1.1", "Transfer-Encoding: xchunked\r\n"
+            => Err(Malformed::TransferEncoding.into());
+        chunked_in_parts: "HTTP/1.1", "Transfer-Encoding: chunk ed\r\n"
+            => Err(Malformed::TransferEncoding.into());
+        chunked_and_more: "HTTP/1.1", "Transfer-Encoding: chunked-\r\n"
+            => Err(Malformed::TransferEncoding.into());
+        empty_transfer_encoding: "HTTP/1.1", "Transfer-Encoding:\r\n"
+            => Err(Malformed::TransferEncoding.into());
+        only_a_comma: "HTTP/1.1", "Transfer-Encoding: ,\r\n"
+            => Err(Malformed::TransferEncoding.into());
+        empty_before_chunked: "HTTP/1.1", "Transfer-Encoding: ,chunked\r\n"
+            => Err(Malformed::TransferEncoding.into());
+        empty_behind_chunked: "HTTP/1.1", "Transfer-Encoding: chunked,\r\n"
+            => Err(Malformed::TransferEncoding.into());
+        empty_line_behind_chunked: "HTTP/1.1", "Transfer-Encoding: chunked\r\nTransfer-Encoding:\r\n"
+            => Err(Malformed::TransferEncoding.into());
+        empty_line_before_chunked: "HTTP/1.1", "Transfer-Encoding:\r\nTransfer-Encoding: chunked\r\n"
+            => Err(Malformed::TransferEncoding.into());
+        chunked_with_parameter: "HTTP/1.1", "Transfer-Encoding: chunked;q=1\r\n"
+            => Err(Malformed::TransferEncoding.into());
+        chunked_with_semicolon: "HTTP/1.1", "Transfer-Encoding: chunked;\r\n"
+            => Err(Malformed::TransferEncoding.into());
+        quoted_chunked: "HTTP/1.1", "Transfer-Encoding: \"chunked\"\r\n"
+            => Err(Malformed::TransferEncoding.into());
+        chunked_within_quotes: "HTTP/1.1", "Transfer-Encoding: a;b=\", chunked\"\r\n"
+            => Err(Malformed::TransferEncoding.into());
+        quoted_before_chunked: "HTTP/1.1", "Transfer-Encoding: \"gzip\", chunked\r\n"
+            => Err(Malformed::TransferEncoding.into());
+        chunked_not_last: "HTTP/1.1", "Transfer-Encoding: chunked, gzip\r\n"
+            => Err(Malformed::TransferEncoding.into());
+        chunked_twice: "HTTP/1.1", "Transfer-Encoding: chunked, chunked\r\n"
+            => Err(Malformed::TransferEncoding.into());
+        chunked_in_two_lines: "HTTP/1.1", "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n"
+            => Err(Malformed::TransferEncoding.into());
+        chunked_first_and_last: "HTTP/1.1", "Transfer-Encoding: chunked, gzip, chunked\r\n"
+            => Err(Malformed::TransferEncoding.into());
         chunked_and_length: "HTTP/1.1", "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n"
             => Err(Malformed::TransferEncoding.into());
+        length_and_chunked: "HTTP/1.1", "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n"
+            => Err(Malformed::TransferEncoding.into());
+        unknown_coding_and_length: "HTTP/1.1", "Transfer-Encoding: gzip\r\nContent-Length: 5\r\n"
+            => Err(Malformed::TransferEncoding.into());
+        chunked_and_bad_length: "HTTP/1.1", "Transfer-Encoding: chunked\r\nContent-Length: x\r\n"
+            => Err(Malformed::ContentLength.into());
         chunked_in_1_0: "HTTP/1.0", "Transfer-Encoding: chunked\r\n"
+            => Err(Malformed::TransferEncoding.into());
+        unknown_coding_in_1_0: "HTTP/1.0", "Transfer-Encoding: gzip\r\n"
             => Err(Malformed::TransferEncoding.into());
     }
 

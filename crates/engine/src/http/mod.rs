@@ -1,4 +1,6 @@
-//! HTTP/1.x as bytes in, events out: the request head and the framing of the body.
+//! HTTP/1.x as bytes in, events out: the request head, the framing of the body and its decoding.
 
 pub mod body;
+mod characters;
+pub mod chunked;
 pub mod request_head;

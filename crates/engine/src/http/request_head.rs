@@ -6,6 +6,7 @@ use std::ops::Range;
 use memchr::{memchr, memchr2};
 use thiserror::Error;
 
+use super::characters::is_token;
 use crate::limits::{Exceeded, Limits};
 
 /// Why a request head is refused.
@@ -53,8 +54,9 @@ pub enum Malformed {
     /// Not one unsigned 64-bit number (RFC 9110 §8.6).
     #[error("invalid Content-Length")]
     ContentLength,
-    /// `Transfer-Encoding` in HTTP/1.0, or together with `Content-Length` (RFC 9112 §6.1).
-    #[error("Transfer-Encoding where it may not be")]
+    /// `Transfer-Encoding` in HTTP/1.0 or together with `Content-Length` (RFC 9112 §6.1), or one
+    /// that does not end with a single `chunked` (RFC 9112 §6.3).
+    #[error("invalid Transfer-Encoding, or one where it may not be")]
     TransferEncoding,
 }
 
@@ -265,14 +267,6 @@ enum Expecting {
 
 fn without_carriage_return(line: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line)
-}
-
-/// ```text
-/// tchar = "!" / "#" / "$" / "%" / "&" / "'" / "*" / "+" / "-" / "." / "^" / "_" / "`" / "|" / "~"
-///       / DIGIT / ALPHA                                               ; RFC 9110 §5.6.2
-/// ```
-fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 /// More than RFC 3986 allows: clients send raw text in some charset, which is for the application.
@@ -553,6 +547,7 @@ mod tests {
         file_size: 0,
         files: 0,
         body_size: 0,
+        chunk_line: 0,
     };
 
     macro_rules! heads {
