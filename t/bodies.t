@@ -365,7 +365,7 @@ subtest 'Transfer-Encoding is refused, of whatever method' => sub {
     my @cases  = (
         [ 501, 'HTTP/1.1', 'Transfer-Encoding: chunked' ],
         [ 501, 'HTTP/1.1', 'transfer-encoding: gzip, chunked' ],
-        [ 501, 'HTTP/1.1', 'Transfer-Encoding: identity' ],
+        [ 400, 'HTTP/1.1', 'Transfer-Encoding: identity' ],
         [ 400, 'HTTP/1.1', "Transfer-Encoding: chunked\r\nContent-Length: 3" ],
         [ 400, 'HTTP/1.0', 'Transfer-Encoding: chunked' ],
     );
