@@ -1,7 +1,8 @@
 #!/usr/bin/env perl
 # Starts HTTP::Server::EV of this tree with the backend that writes files in the loop.
 # bench-build: ./dev build
-# bench-version: git log -1 --format=%h
+# bench-version: perl -Ilib -MHTTP::Server::EV -MEV -e 'print "HTTP::Server::EV $HTTP::Server::EV::VERSION, EV $EV::VERSION"'
+# bench-workloads: upload
 
 use strict;
 use warnings;

@@ -22,13 +22,16 @@ my @turns;
         my ( $class, $name ) = @_;
         return bless { name => $name, spent => 0 }, $class;
     }
+    sub label     { return shift->{name} }
     sub directory { return "$directory" }
     sub fail      { my ( $self, $reason ) = @_; $self->{failure} = $reason; return }
     sub failure   { return shift->{failure} }
     sub name      { return shift->{name} }
     sub process   { return shift }
 
-    sub cpu_seconds { return shift->{spent} }
+    sub cpu_seconds    { return shift->{spent} }
+    sub peak_memory    { return 300 }
+    sub private_memory { return 200 }
     sub cpu_split  { my $self = shift; return ( $self->{spent} / 2, $self->{spent} / 2 ) }
     sub is_running { return 1 }
 }
@@ -38,14 +41,21 @@ my @turns;
     package Local::Workload;
     sub new     { my ( $class, $bad ) = @_; return bless { bad => $bad }, $class }
     sub prepare { return }
-    sub units   { return 4 }
+    sub rounds  { return 2 }
+
+    sub set_up {
+        my ( $self, $peer ) = @_;
+        die "unfit\n" if $peer->name eq 'unfit';
+        return;
+    }
+    sub warms_up { return 1 }
 
     sub measure {
         my ( $self, $peer ) = @_;
         push @turns, $peer->name;
         die "no answer\n" if $peer->name eq $self->{bad};
         $peer->{spent}++;
-        return { speed => 7 };
+        return { speed => 7, units => 4 };
     }
 }
 
@@ -57,7 +67,6 @@ sub outcome {
     local *STDERR = $quiet;
     my $results = Bench::Harness->new(
         peers    => \@peers,
-        rounds   => 2,
         workload => Local::Workload->new($bad)
     )->run;
     return ( $results, @peers );
@@ -66,7 +75,15 @@ sub outcome {
 subtest 'each round begins with another peer' => sub {
     my ($results) = outcome( q{}, qw(a b c) );
     is "@turns", 'a b c b c a c a b', 'turns';
-    my $round = { cpu => 0.25, user => 0.125, system => 0.125, speed => 7 };
+    my $round = {
+        cpu     => 0.25,
+        user    => 0.125,
+        system  => 0.125,
+        peak    => 300,
+        private => 200,
+        speed   => 7,
+        units   => 4
+    };
     is_deeply $results->{a}, [ $round, $round ],
       'two rounds, per unit, without the warm-up';
 };
@@ -76,6 +93,12 @@ subtest 'a peer that fails is left out from then on' => sub {
     is "@turns",           'a b c c b b c', 'turns of those that are left';
     is $peers[0]->failure, 'no answer',     'reason';
     ok !$results->{a}, 'no rounds';
+};
+
+subtest 'a peer that cannot be set up has no turn' => sub {
+    my ( $results, @peers ) = outcome( q{}, qw(a unfit) );
+    is "@turns",           'a a a', 'turns of the other';
+    is $peers[1]->failure, 'unfit', 'reason';
 };
 
 done_testing;

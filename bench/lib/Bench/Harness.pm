@@ -8,36 +8,49 @@ use File::Find  qw(find);
 use Time::HiRes qw(sleep time);
 
 use constant {
-    QUIET_CPU_SECONDS => 0.001,        # per QUIET_INTERVAL: what an idle server may use
-    QUIET_INTERVAL    => 0.05,         # seconds
-    QUIET_PATIENCE    => 15,           # seconds
-    QUIET_BYTES       => 64 * 1024,    # logs and the like that may have grown
+    QUIET_CPU_SECONDS =>
+      0.001,    # per QUIET_INTERVAL: what an idle server may use
+    QUIET_INTERVAL => 0.05,         # seconds
+    QUIET_PATIENCE => 15,           # seconds
+    QUIET_BYTES    => 64 * 1024,    # logs and the like that may have grown
 };
 
-# peers => [Bench::Peer...], workload => object with prepare($peer), measure($peer) and units, rounds => number.
+# peers => [Bench::Peer...], all started; workload => Bench::Workload.
 sub new {
     my ( $class, %options ) = @_;
     return bless {%options}, $class;
 }
 
-# Every peer once without counting it, then the rounds, each beginning with another of the peers
-# that are left. Returns a hash of peer names to lists of rounds; a peer that fails is taken out, and the rounds it missed
-# are undef. A round: cpu, user, system (seconds per unit), and what the workload measured.
+# Sets up every peer, and has it work once without counting that; then the rounds, each beginning
+# with another of the peers that are left. Returns a hash of the peers' labels to lists of rounds; a
+# peer that fails is taken out, and the rounds it missed are undef. A round: cpu, user, system
+# (seconds per unit of work), peak, private (bytes), and what the workload measured.
 sub run {
     my $self = shift;
 
+    my $workload = $self->{workload};
+    my $rounds   = $workload->rounds;
+    _attempt( $_, sub { $workload->set_up($_); 1 } ) for @{ $self->{peers} };
     my %results;
-    for my $round ( 0 .. $self->{rounds} ) {
-        _note( $round ? "Round $round of $self->{rounds}:" : 'Warming up:' );
+    for my $round ( ( $workload->warms_up ? 0 : 1 ) .. $rounds ) {
+        _note( $round ? "  Round $round of $rounds:" : '  Warming up:' );
         for my $peer ( $self->_order($round) ) {
-            _note( q{ } . $peer->name );
-            my $measured = eval { $self->_measure($peer) };
-            $peer->fail( _one_line($@) )                      if !$measured;
-            $results{ $peer->name }[ $round - 1 ] = $measured if $round && $measured;
+            _note( q{ } . $peer->label );
+            my $measured = _attempt( $peer, sub { $self->_measure($peer) } );
+            $results{ $peer->label }[ $round - 1 ] = $measured
+              if $round && $measured;
         }
         _note("\n");
     }
     return \%results;
+}
+
+# What the code returns; takes the peer out if the code dies.
+sub _attempt {
+    my ( $peer, $code ) = @_;
+    my $result = eval { $code->() };
+    $peer->fail( _one_line($@) ) if !$result;
+    return $result;
 }
 
 sub _measure {
@@ -53,8 +66,15 @@ sub _measure {
     my @after = ( $process->cpu_seconds, $process->cpu_split );
 
     my @spent =
-      map { ( $after[$_] - $before[$_] ) / $self->{workload}->units } 0 .. $#after;
-    return { %{$figures}, cpu => $spent[0], user => $spent[1], system => $spent[2] };
+      map { ( $after[$_] - $before[$_] ) / $figures->{units} } 0 .. $#after;
+    return {
+        cpu     => $spent[0],
+        user    => $spent[1],
+        system  => $spent[2],
+        peak    => $process->peak_memory,
+        private => $process->private_memory,
+        %{$figures},
+    };
 }
 
 sub _note {
@@ -86,7 +106,9 @@ sub _settle {
         sleep QUIET_INTERVAL;
         my $now   = $peer->process->cpu_seconds;
         my $quiet = $now - $before < QUIET_CPU_SECONDS;
-        return if $quiet && _stored_bytes( $peer->directory ) <= $stored + QUIET_BYTES;
+        return
+          if $quiet
+          && _stored_bytes( $peer->directory ) <= $stored + QUIET_BYTES;
         $before = $now;
     }
     die "does not come to rest, or leaves files behind\n";
@@ -95,8 +117,13 @@ sub _settle {
 sub _stored_bytes {
     my $directory = shift;
     my $bytes     = 0;
-    find( { no_chdir => 1, wanted => sub { $bytes += -s _ || 0 if lstat && -f _ } },
-        $directory );
+    find(
+        {
+            no_chdir => 1,
+            wanted   => sub { $bytes += -s _ || 0 if lstat && -f _ }
+        },
+        $directory
+    );
     return $bytes;
 }
 

@@ -28,9 +28,10 @@ sub core_count {
 
 # One line: cores, processor, kernel, Perl.
 sub describe {
-    my ($model)  = _read('/proc/cpuinfo')              =~ /^model name\s*:\s*(.*)/m;
+    my ($model)  = _read('/proc/cpuinfo') =~ /^model name\s*:\s*(.*)/m;
     my ($kernel) = _read('/proc/sys/kernel/osrelease') =~ /(\S+)/;
-    return sprintf '%d x %s, Linux %s, Perl %vd', core_count(), $model || 'processor',
+    return sprintf '%d x %s, Linux %s, Perl %vd', core_count(),
+      $model || 'processor',
       $kernel || q{?}, $^V;
 }
 
@@ -64,7 +65,8 @@ sub storage_base {
     my $bytes    = shift;
     my $fallback = $ENV{TMPDIR} || '/tmp';
     for my $directory ( '/dev/shm', $fallback ) {
-        return $directory if -d $directory && -w _ && free_bytes($directory) >= $bytes;
+        return $directory
+          if -d $directory && -w _ && free_bytes($directory) >= $bytes;
     }
     die
 "Neither /dev/shm nor $fallback has $bytes bytes free; see --directory and --size.\n";
@@ -73,8 +75,8 @@ sub storage_base {
 # Fields of POSIX df: device, type, size, used, free (in bytes), capacity, mount point.
 sub _df {
     my $directory = shift;
-    open my $handle, q{-|}, 'df', '--portability', '--print-type', '--block-size=1',
-      $directory
+    open my $handle, q{-|}, 'df', '--portability', '--print-type',
+      '--block-size=1', $directory
       or croak "df: $!";
     my @lines = <$handle>;
     close $handle or croak "df $directory failed";
@@ -84,8 +86,8 @@ sub _df {
 sub _is_installed {
     my $package = shift;
     return
-      qx{dpkg-query --show --showformat='\${db:Status-Abbrev}' $package 2>/dev/null} =~
-      /^ii/;
+qx{dpkg-query --show --showformat='\${db:Status-Abbrev}' $package 2>/dev/null}
+      =~ /^ii/;
 }
 
 sub _packages {

@@ -17,18 +17,23 @@ use constant {
 my $TICKS_PER_SECOND = POSIX::sysconf( POSIX::_SC_CLK_TCK() );
 
 # Starts a command: command => [...], core => number or undef, log => path of its output,
-# patience => seconds it may take to end when it is stopped.
+# environment => { variables }, patience => seconds it may take to end when it is stopped.
 sub start {
     my ( $class, %options ) = @_;
 
     my @command = @{ $options{command} };
-    unshift @command, 'taskset', '--cpu-list', $options{core} if defined $options{core};
+    unshift @command, 'taskset', '--cpu-list', $options{core}
+      if defined $options{core};
 
     my $pid = fork;
-    croak "fork: $!"                   if !defined $pid;
-    _become( $options{log}, @command ) if !$pid;
+    croak "fork: $!"                                          if !defined $pid;
+    _become( $options{log}, $options{environment}, @command ) if !$pid;
     return
-      bless { pid => $pid, owner => $$, patience => $options{patience} || STOP_PATIENCE },
+      bless {
+        pid      => $pid,
+        owner    => $$,
+        patience => $options{patience} || STOP_PATIENCE
+      },
       $class;
 }
 
@@ -43,7 +48,8 @@ sub cpu_seconds {
         my $stat = _stat($pid) or next;
         my $own  = clock_gettime( _cpu_clock($pid) );
         next if $own < 0;
-        $seconds += $own + ( $stat->{cutime} + $stat->{cstime} ) / $TICKS_PER_SECOND;
+        $seconds +=
+          $own + ( $stat->{cutime} + $stat->{cstime} ) / $TICKS_PER_SECOND;
     }
     return $seconds;
 }
@@ -80,6 +86,19 @@ sub peak_memory {
 }
 
 sub pid { return shift->{pid} }
+
+# Bytes: the pages that each process of the tree has written to and shares with nobody, added up.
+sub private_memory {
+    my $self = shift;
+
+    my $bytes = 0;
+    for my $pid ( $self->tree ) {
+        my ($kibibytes) =
+          _read("/proc/$pid/smaps_rollup") =~ /^Private_Dirty:\s+(\d+) kB/m;
+        $bytes += 1024 * ( $kibibytes || 0 );
+    }
+    return $bytes;
+}
 
 # Ends the whole tree, politely first.
 sub stop {
@@ -130,8 +149,9 @@ sub DESTROY {
 
 # In the child: a session of its own, so that a Ctrl-C is the harness's to handle.
 sub _become {
-    my ( $log, @command ) = @_;
+    my ( $log, $environment, @command ) = @_;
     setsid();
+    local @ENV{ keys %{ $environment || {} } } = values %{ $environment || {} };
     open STDIN,  '<',  '/dev/null' or POSIX::_exit(126);
     open STDOUT, '>>', $log        or POSIX::_exit(126);
     open STDERR, '>&', \*STDOUT    or POSIX::_exit(126);

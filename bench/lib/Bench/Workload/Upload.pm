@@ -1,36 +1,63 @@
-# The upload workload: one large file as multipart/form-data over one connection.
+# One large file as multipart/form-data over one connection.
 package Bench::Workload::Upload;
 
 use strict;
 use warnings;
+use utf8;
 
-use Carp qw(croak);
+use parent 'Bench::Workload';
+
+use Carp       qw(croak);
+use List::Util qw(min);
+
+use Bench::Command qw(output pinned);
 
 use constant {
-    BLOCK_SIZE => 1024**2,    # bytes
-    GIBIBYTE   => 1024**3,    # bytes
-    MEGABYTE   => 1e6,        # bytes
+    BLOCK_SIZE  => 1024**2,    # bytes
+    GIBIBYTE    => 1024**3,    # bytes
+    MEGABYTE    => 1e6,        # bytes
+    MOST_ROUNDS => 3,
 };
 
-# client => path of the load client, core => number or undef, size => bytes of the file.
-sub new {
-    my ( $class, %options ) = @_;
-    return bless {%options}, $class;
+sub chart { return { key => 'cpu', label => 'CPU seconds per GiB; less is better' } }
+
+sub columns {
+    my $self = shift;
+    return (
+        { key => 'cpu',    heading => 'CPU s/GiB', digits => 3, spread => 1 },
+        { key => 'user',   heading => 'user',      digits => 2 },
+        { key => 'system', heading => 'system',    digits => 2 },
+        { key => 'speed',  heading => 'MB/s' },
+        $self->memory_columns,
+    );
 }
 
-# Uploads once. Returns { speed => MB/s, counted => what the server's count agreed with }.
+sub description {
+    my $self = shift;
+    my $size = $self->{size} / BLOCK_SIZE;
+    return <<"TEXT";
+One `multipart/form-data` POST with a short field and a file of $size MiB of pseudo-random bytes. The server stores the file,
+answers with its size, and removes it; nginx stores the body as it came, and `copier` copies the bytes from the socket to a
+file without looking at them. MB/s counts from before connecting until the answer is read.
+TEXT
+}
+
+# Uploads once. Returns the speed in MB/s, and what the server's count agreed with.
 sub measure {
     my ( $self, $peer ) = @_;
 
-    my @command = ( $self->{client}, 'upload', $peer->address, $self->{size} );
-    unshift @command, 'taskset', '--cpu-list', $self->{core} if defined $self->{core};
-    my $line   = _output(@command);
+    my $line = output(
+        pinned( $self->{core}, $self->{client}, 'upload', $peer->address, $self->{size} )
+    );
     my %figure = $line =~ /(\w+)=(\S+)/g;
     return {
+        counted => $figure{counted},
         speed   => $self->{size} / MEGABYTE / $figure{seconds},
-        counted => $figure{counted}
+        units   => $self->{size} / GIBIBYTE,
     };
 }
+
+sub name { return 'upload' }
 
 # Touches as many pages of the file system as a peer uses that stores body and file: the first touch
 # of a page costs more than all that is compared here, and what the peer before did to the machine's
@@ -49,30 +76,13 @@ sub prepare {
     return;
 }
 
-# GiB in one measurement.
-sub units {
+sub references { return qw(copier mojolicious) }
+
+sub rounds {
     my $self = shift;
-    return $self->{size} / GIBIBYTE;
+    return min( MOST_ROUNDS, $self->SUPER::rounds );
 }
 
-# The standard output of a command; dies with what it says on standard error if it fails.
-sub _output {
-    my @command = @_;
-    pipe my $reader, my $writer or croak "pipe: $!";
-    my $pid = fork;
-    croak "fork: $!" if !defined $pid;
-    if ( !$pid ) {
-        open STDOUT, '>&', $writer
-          and open STDERR, '>&', $writer
-          and exec { $command[0] } @command;
-        require POSIX;
-        POSIX::_exit(127);
-    }
-    close $writer or croak "pipe: $!";
-    my $output = do { local $/; <$reader> };
-    waitpid $pid, 0;
-    die defined $output && length $output ? $output : "$command[0] failed\n" if $?;
-    return $output;
-}
+sub title { return 'A large upload' }
 
 1;
