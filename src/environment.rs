@@ -131,7 +131,7 @@ fn server_name(head: &Head) -> Vec<u8> {
             .ip()
             .map_or_else(Vec::new, |ip| ip.to_string().into_bytes())
     };
-    head.request.header("Host").map_or_else(local, without_port)
+    head.request.authority().map_or_else(local, without_port)
 }
 
 fn without_port(host: &[u8]) -> Vec<u8> {

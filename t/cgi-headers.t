@@ -259,6 +259,10 @@ subtest 'SERVER_NAME' => sub {
     }
     is $server->seen("GET / HTTP/1.0\r\n\r\n")->{SERVER_NAME}, '127.0.0.1',
       'without it the address';
+    is $server->seen( GET => 'http://b:81/c', { Host => 'a' } )->{SERVER_NAME}, 'b',
+      'a target that is a whole URI says it before Host does';
+    is $server->seen( CONNECT => '[::1]:443', { Host => 'a' } )->{SERVER_NAME}, '[::1]',
+      'so does the target of CONNECT';
 };
 
 subtest 'Header lines that are refused' => sub {

@@ -13,11 +13,7 @@ use super::characters::is_unreserved_or_delimiter;
 /// port       = *DIGIT
 /// ```
 pub(super) fn is_host(value: &[u8]) -> bool {
-    let host_end = match value.first() {
-        Some(b'[') => memchr(b']', value).map(|end| end + 1),
-        _ => Some(memchr(b':', value).unwrap_or(value.len())),
-    };
-    let Some((host, port)) = host_end.and_then(|end| value.split_at_checked(end)) else {
+    let Some((host, port)) = split_port(value) else {
         return false;
     };
     let is_port = match port {
@@ -30,6 +26,46 @@ pub(super) fn is_host(value: &[u8]) -> bool {
             [b'[', address @ .., b']'] => is_ipv6(address) || is_ip_future(address),
             name => is_registered_name(name),
         }
+}
+
+/// A host that is not empty, with or without a port: an empty one names no server (RFC 9110
+/// §4.2.1).
+pub(super) fn is_server(authority: &[u8]) -> bool {
+    !matches!(authority, [] | [b':', ..]) && is_host(authority)
+}
+
+/// ```text
+/// authority-form = uri-host ":" port                                   ; RFC 9112 §3.2.3
+/// ```
+///
+/// A server has to refuse an empty port (RFC 9110 §9.3.6).
+pub(super) fn is_authority_form(target: &[u8]) -> bool {
+    is_server(target) && split_port(target).is_some_and(|(_, port)| port.len() > 1)
+}
+
+/// The authority of a target that is an `http` or `https` URI.
+///
+/// ```text
+/// http-URI  = "http" "://" authority path-abempty [ "?" query ]        ; RFC 9110 §4.2.1
+/// ```
+pub(super) fn of_absolute_form(target: &[u8]) -> Option<&[u8]> {
+    let is_scheme = |scheme: &[u8]| {
+        scheme.eq_ignore_ascii_case(b"http") || scheme.eq_ignore_ascii_case(b"https")
+    };
+    // Nearly every target begins with a slash.
+    let colon = memchr(b':', target.get(..6.min(target.len()))?)?;
+    let (scheme, rest) = target.split_at_checked(colon)?;
+    let rest = rest.strip_prefix(b"://").filter(|_| is_scheme(scheme))?;
+    rest.split(|byte| b"/?#".contains(byte)).next()
+}
+
+/// Splits before the colon of the port, which may be missing.
+fn split_port(authority: &[u8]) -> Option<(&[u8], &[u8])> {
+    let host_end = match authority.first() {
+        Some(b'[') => memchr(b']', authority)? + 1,
+        _ => memchr(b':', authority).unwrap_or(authority.len()),
+    };
+    authority.split_at_checked(host_end)
 }
 
 fn is_ipv6(address: &[u8]) -> bool {

@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use memchr::{memchr, memchr2};
 use thiserror::Error;
 
-use super::authority::is_host;
+use super::authority::{self, is_host};
 use super::characters::{is_target, is_text, is_token, is_white_space};
 use crate::limits::{Exceeded, Limits};
 
@@ -44,6 +44,10 @@ pub enum Malformed {
     /// Not `method SP request-target SP HTTP-version` (RFC 9112 §3).
     #[error("malformed request line")]
     RequestLine,
+    /// A URI without a host or with a user's name (RFC 9110 §4.2), or for `CONNECT` not a host with
+    /// a port (RFC 9112 §3.2.3).
+    #[error("invalid request target")]
+    Target,
     /// Not `field-name ":" field-value` (RFC 9112 §5): a folded line, a space before the colon, a
     /// control character, a bare CR.
     #[error("malformed header line")]
@@ -388,6 +392,16 @@ impl RequestHead {
         target.get(memchr(b'?', target)? + 1..)
     }
 
+    /// The host the request is for, with its port if one was sent: what a target that is a whole
+    /// URI says, or the target of `CONNECT`, even where `Host` differs (RFC 9112 §3.2.2), otherwise
+    /// `Host`, which may be empty. `None`: in HTTP/1.0, without any of these.
+    pub fn authority(&self) -> Option<&[u8]> {
+        if self.method() == b"CONNECT" {
+            return Some(self.target());
+        }
+        authority::of_absolute_form(self.target()).or_else(|| self.header("Host"))
+    }
+
     /// Name and value of each header line in the order sent: the name in the case sent, the value
     /// without white space around it.
     pub fn headers(&self) -> impl ExactSizeIterator<Item = (&[u8], &[u8])> + DoubleEndedIterator {
@@ -473,7 +487,20 @@ impl RequestHead {
     }
 
     fn check(&self) -> Result<(), Malformed> {
+        self.check_target()?;
         self.check_host()
+    }
+
+    /// Targets that are of none of the forms of RFC 9112 §3.2 are left to the application; but if
+    /// one says whom the request is for, that has to be clear.
+    fn check_target(&self) -> Result<(), Malformed> {
+        let target = self.target();
+        let is_clear = match authority::of_absolute_form(target) {
+            _ if self.method() == b"CONNECT" => authority::is_authority_form(target),
+            Some(authority) => authority::is_server(authority),
+            None => true,
+        };
+        is_clear.then_some(()).ok_or(Malformed::Target)
     }
 
     /// Servers before or behind this one might take another for the host that is meant.
@@ -669,6 +696,37 @@ mod tests {
         delete_in_a_value: b"GET / HTTP/1.1\r\nA: \x7f\r\n\r\n", Limits::default()
             => malformed(Malformed::HeaderLine);
 
+        connect: b"CONNECT a:443 HTTP/1.0\r\n\r\n", Limits::default()
+            => complete("CONNECT a:443 HTTP/1.0", 26);
+        connect_to_an_address: b"CONNECT [::1]:443 HTTP/1.0\r\n\r\n", Limits::default()
+            => complete("CONNECT [::1]:443 HTTP/1.0", 30);
+        connect_to_a_path: b"CONNECT / HTTP/1.0\r\n\r\n", Limits::default()
+            => malformed(Malformed::Target);
+        connect_to_a_uri: b"CONNECT http://a:80/ HTTP/1.0\r\n\r\n", Limits::default()
+            => malformed(Malformed::Target);
+        connect_without_port: b"CONNECT a HTTP/1.0\r\n\r\n", Limits::default()
+            => malformed(Malformed::Target);
+        connect_to_an_empty_port: b"CONNECT a: HTTP/1.0\r\n\r\n", Limits::default()
+            => malformed(Malformed::Target);
+        connect_to_no_host: b"CONNECT :443 HTTP/1.0\r\n\r\n", Limits::default()
+            => malformed(Malformed::Target);
+        uri_in_any_case: b"GET hTTps://a:1?b HTTP/1.0\r\n\r\n", Limits::default()
+            => complete("GET hTTps://a:1?b HTTP/1.0", 30);
+        uri_of_another_scheme: b"GET ftp:///a HTTP/1.0\r\n\r\n", Limits::default()
+            => complete("GET ftp:///a HTTP/1.0", 25);
+        uri_without_host: b"GET http:///a HTTP/1.0\r\n\r\n", Limits::default()
+            => malformed(Malformed::Target);
+        uri_with_port_only: b"GET http://:80/a HTTP/1.0\r\n\r\n", Limits::default()
+            => malformed(Malformed::Target);
+        uri_with_user: b"GET http://b@a/ HTTP/1.0\r\n\r\n", Limits::default()
+            => malformed(Malformed::Target);
+        uri_with_bad_port: b"GET http://a:b/ HTTP/1.0\r\n\r\n", Limits::default()
+            => malformed(Malformed::Target);
+        uri_without_host_header: b"GET http://a/ HTTP/1.1\r\n\r\n", Limits::default()
+            => malformed(Malformed::Host);
+        empty_host: b"GET / HTTP/1.1\r\nHost:\r\n\r\n", Limits::default()
+            => complete("GET / HTTP/1.1 [Host|]", 25);
+
         no_host: b"GET / HTTP/1.1\r\n\r\n", Limits::default() => malformed(Malformed::Host);
         two_hosts: b"GET / HTTP/1.1\r\nHost: a\r\nhost: a\r\n\r\n", Limits::default()
             => malformed(Malformed::Host);
@@ -796,6 +854,26 @@ mod tests {
         assert_eq!(split("/a?"), (b"/a".to_vec(), Some(vec![])));
         assert_eq!(split("/a?b?c"), (b"/a".to_vec(), Some(b"b?c".to_vec())));
         assert_eq!(split("?b"), (vec![], Some(b"b".to_vec())));
+    }
+
+    #[test]
+    fn the_authority_is_what_the_target_says_or_the_host() {
+        for (line, authority) in [
+            ("GET / HTTP/1.1\r\nHost: a:1", Some("a:1")),
+            ("GET /http://b/ HTTP/1.1\r\nHost: a", Some("a")),
+            ("GET http://b HTTP/1.1\r\nHost: a", Some("b")),
+            ("GET HTTPS://b:2?c HTTP/1.1\r\nHost: a", Some("b:2")),
+            ("GET http://b#c HTTP/1.1\r\nHost: a", Some("b")),
+            ("GET http://[::1]:2/c HTTP/1.0", Some("[::1]:2")),
+            ("GET ftp://b/ HTTP/1.1\r\nHost: a", Some("a")),
+            ("CONNECT b:2 HTTP/1.1\r\nHost: a", Some("b:2")),
+            ("OPTIONS * HTTP/1.1\r\nHost: a", Some("a")),
+            ("OPTIONS * HTTP/1.1\r\nHost:", Some("")),
+            ("GET / HTTP/1.0\r\nA: b", None),
+        ] {
+            let head = head(&format!("{line}\r\n\r\n"));
+            assert_eq!(head.authority(), authority.map(str::as_bytes), "{line}");
+        }
     }
 
     #[test]

@@ -338,7 +338,8 @@ The target of the request as it was sent (RFC 9112, section 3.2).
 
 =item C<SERVER_NAME>
 
-The host of the C<Host> header without its port, else the address the client
+The host the request is for, without its port: that of C<REQUEST_URI> if it is a
+whole URI, else that of the C<Host> header, else the address the client
 connected to.
 
 =item C<SERVER_PORT>
