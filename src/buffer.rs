@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
 
-use engine::RequestId;
+use engine::{Engine, RequestId};
 use perl_xs::handle::{self, Mode};
 use perl_xs::{Arguments, Error, Hash, Lazy, Package, Perl, Result, Returned, Scalar};
 
@@ -154,10 +154,23 @@ impl Output {
     /// Appends bytes: true, or the empty list and the status -1 once nobody will
     /// receive them.
     pub fn write(&self, perl: Perl, bytes: &[u8]) -> Result<Returned> {
+        self.give(perl, |engine, id| engine.write(id, bytes))
+    }
+
+    /// Gives the head of the reply, which the engine completes; it returns as `write` does.
+    pub fn write_head(&self, perl: Perl, head: &[u8]) -> Result<Returned> {
+        self.give(perl, |engine, id| engine.write_head(id, head))
+    }
+
+    fn give(
+        &self,
+        perl: Perl,
+        write: impl FnOnce(&mut Engine, RequestId) -> bool,
+    ) -> Result<Returned> {
         let (Some(server), Some(reply)) = (Server::current(), self.reply()) else {
             return Ok(Returned::Nothing);
         };
-        if server.with_engine(|engine| engine.write(reply.id, bytes)) {
+        if server.with_engine(|engine| write(engine, reply.id)) {
             return Ok(Scalar::from_integer(perl, 1).into());
         }
         if let Output::Buffer(buffer) = self {

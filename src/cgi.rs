@@ -46,8 +46,9 @@ fn drop_request(arguments: &Arguments<'_>) -> Result<Returned> {
     Ok(Returned::Nothing)
 }
 
-/// `$cgi->fd`: the number of the socket.
+/// `$cgi->fd`: the number of the socket, which the application may use as it likes.
 fn fd(arguments: &Arguments<'_>) -> Result<Returned> {
+    act(arguments, Engine::expose)?;
     match this(arguments)?.get("fd")? {
         Some(number) => Ok(number.into()),
         None => Ok(Returned::Nothing),
@@ -79,7 +80,7 @@ fn header(arguments: &Arguments<'_>) -> Result<Returned> {
         None => None,
     };
     let head = header::head(fields.as_ref(), &cookie_lines(&object)?)?;
-    output.write(perl, &head)
+    output.write_head(perl, &head)
 }
 
 /// `$cgi->print(@list)`

@@ -4,7 +4,7 @@
 //! that request; `exit` is passed on.
 
 use engine::form::charset::Text;
-use engine::{Event, Head, RequestId, TemporaryFile};
+use engine::{Event, Head, ListenerId, RequestId, TemporaryFile};
 use perl_xs::{Code, Error, Hash, Perl, Result, Scalar};
 
 use crate::buffer::{self, Status};
@@ -73,6 +73,7 @@ fn act(server: &Server, perl: Perl, event: Event) -> Result<()> {
             Some(callback) => call_or_warn(&callback, &multipart_file::outcome(perl, result)),
             None => Ok(()),
         },
+        Event::ListenerDrained { listener } => listener_drained(server, listener),
         Event::OutOfDescriptors { .. } => perl.warn(OUT_OF_DESCRIPTORS.as_bytes()),
     }
 }
@@ -247,6 +248,20 @@ fn drained(server: &Server, perl: Perl, id: RequestId) -> Result<()> {
         call_or_warn(&callback, &[])?;
     }
     drop(buffer);
+    Ok(())
+}
+
+/// The last connection of a listener that was stopped is closed.
+fn listener_drained(server: &Server, id: ListenerId) -> Result<()> {
+    let waiting = server.take_stop_callbacks(id);
+    let Some(listener) = server.listener(id) else {
+        return Ok(());
+    };
+    let hook = listener.get("on_drained")?;
+    let hook = hook.and_then(|hook| hook.as_code());
+    for callback in hook.into_iter().chain(waiting) {
+        call_or_warn(&callback, &[listener.reference()])?;
+    }
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use perl_xs::{Arguments, Error, Hash, Package, Perl, Result, Returned, Scalar};
 
 use crate::options::{FormOptions, Options};
 use crate::server::{Server, reason};
-use crate::value::truth;
+use crate::value::{defined, truth};
 
 const PACKAGE: &str = "HTTP::Server::EV::PortListener";
 
@@ -174,9 +174,16 @@ fn start(arguments: &Arguments<'_>) -> Result<Returned> {
     Ok(Returned::Nothing)
 }
 
-/// `$listener->stop`: none is accepted until `start`; those there are go on.
+/// `$listener->stop($callback?)`: none is accepted until `start`; those there are
+/// finish the request they are at. Then comes the callback.
 fn stop(arguments: &Arguments<'_>) -> Result<Returned> {
     let (server, listener, id) = this(arguments)?;
+    if let Some(callback) = defined(arguments.get(1))? {
+        let callback = callback
+            .as_code()
+            .ok_or_else(|| Error::croak("stop takes a code reference"))?;
+        server.when_stopped(id, callback);
+    }
     stop_accepting(&server, &listener, id)?;
     Ok(Returned::Nothing)
 }

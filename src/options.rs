@@ -10,8 +10,9 @@ use crate::value::defined;
 /// In seconds: what is longer is no limit.
 const LONGEST_TIMEOUT: f64 = 1e9;
 
-const CALLBACKS: [&str; 6] = [
+const CALLBACKS: [&str; 7] = [
     "fork_hook",
+    "on_drained",
     "on_error",
     "on_file_open",
     "on_file_received",
@@ -50,6 +51,7 @@ impl Options<'_> {
             limits: self.limits()?,
             timeout: self.idle_timeout(default.timeout)?,
             header_timeout: self.seconds("header_timeout", default.header_timeout)?,
+            keepalive: self.seconds("keepalive", default.keepalive)?,
             write_timeout: self.seconds("write_timeout", default.write_timeout)?,
             body_methods: self.methods(default.body_methods)?,
             error_responses: self.flag("error_responses")?,

@@ -64,7 +64,7 @@ subtest 'At rest, while flushing, and at rest again' => sub {
     is $server->await('printed'),  undef, 'printing does not change it';
     is $server->await('flushing'), 1,     '1 while output that was flushed waits';
     is ask( $server, 'status' ),   1,     'as long as the client does not take it';
-    $client->read_until(qr/x{1000}end\z/);
+    $client->read_until(qr/x{1000}end\r\n\z/);
     is $server->await('flushed'), 0, '0 when it is sent';
     $server->tell('end');
     ok $client->is_closed, 'the end';

@@ -160,8 +160,8 @@ my @BAD = (
     [ 'empty lines only',      "\r\n" x 5,                                       400 ],
     [ 'NULs only',             "\0" x 20_000, 'nothing' ],
     [
-        'a chunked body',
-"POST / HTTP/1.1\r\nHost: a\r\nContent-Type: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        'an unknown transfer coding',
+"POST / HTTP/1.1\r\nHost: a\r\nContent-Type: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
         501
     ],
 );

@@ -32,6 +32,7 @@ pub struct Server {
     listeners: RefCell<HashMap<ListenerId, Hash>>,
     requests: RefCell<HashMap<RequestId, Request>>,
     waiting_for_drain: RefCell<HashMap<RequestId, DrainWait>>,
+    waiting_for_stop: RefCell<HashMap<ListenerId, Vec<Code>>>,
     /// Finished replies that their clients are still taking, by descriptor.
     draining: RefCell<HashMap<RequestId, i32>>,
     works: RefCell<HashMap<WorkId, Code>>,
@@ -83,6 +84,7 @@ impl Server {
             listeners: RefCell::default(),
             requests: RefCell::default(),
             waiting_for_drain: RefCell::default(),
+            waiting_for_stop: RefCell::default(),
             draining: RefCell::default(),
             works: RefCell::default(),
             deferred: RefCell::default(),
@@ -226,6 +228,17 @@ impl Server {
         }
     }
 
+    /// Calls back once the listener, which is being stopped, has no connection any more.
+    pub fn when_stopped(&self, id: ListenerId, callback: Code) {
+        let mut waiting = self.waiting_for_stop.borrow_mut();
+        waiting.entry(id).or_default().push(callback);
+    }
+
+    pub fn take_stop_callbacks(&self, id: ListenerId) -> Vec<Code> {
+        let waiting = self.waiting_for_stop.borrow_mut().remove(&id);
+        waiting.unwrap_or_default()
+    }
+
     /// Persists the file on a thread and calls back with the result.
     pub fn persist_later(&self, file: &TemporaryFile, to: PathBuf, callback: Code) {
         let id = self.with_engine(|engine| engine.persist_later(file, to));
@@ -274,6 +287,7 @@ impl Server {
             self.listeners.take(),
             self.requests.take(),
             self.waiting_for_drain.take(),
+            self.waiting_for_stop.take(),
             self.works.take(),
             self.deferred.take(),
         );

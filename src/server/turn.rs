@@ -24,12 +24,12 @@ impl Guest for Server {
                 .with_engine(Engine::turn)
                 .map_err(|error| Error::croak(cannot("poll", &error)))?;
             self.deliver_events(perl)?;
+            // The loop may end here, with replies that are complete.
+            self.with_engine(Engine::flush);
             if events < 2 {
                 break;
             }
         }
-        // The loop may end here, with replies that are complete.
-        self.with_engine(Engine::flush);
         Ok(())
     }
 
@@ -68,6 +68,7 @@ impl Server {
         let inherited = (
             self.requests.take(),
             self.waiting_for_drain.take(),
+            self.waiting_for_stop.take(),
             self.works.take(),
             self.deferred.take(),
         );

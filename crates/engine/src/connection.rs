@@ -8,12 +8,15 @@ use mio::Token;
 
 use crate::address::SocketAddress;
 use crate::event::{Event, Head, ListenerId, RequestError, RequestId};
+use crate::exchange::Exchange;
 use crate::form::multipart::{Multipart, MultipartError};
 use crate::http::body::{BodyKind, Framing};
+use crate::http::chunked::ChunkedError;
 use crate::http::request_head::{HeadError, HeadReader, Parsed, RequestHead, Version};
+use crate::incoming::IncomingBody;
 use crate::limits::Exceeded;
 use crate::listener::ListenerOptions;
-use crate::reply::Output;
+use crate::output::{Output, Terms};
 use crate::socket;
 use crate::store::chunk::Chunk;
 use crate::store::writer::Store;
@@ -25,7 +28,11 @@ const COPIED_INPUT: usize = 64 * 1024;
 /// How long input may fail to come while it is thrown away after a reply.
 const LINGER_IDLE: Duration = Duration::from_secs(2);
 
-/// A connection and the request on it.
+/// Bytes of a body nobody has read that are rather skipped than the connection ended.
+const MOST_SKIPPED: u64 = 64 * 1024;
+
+/// A connection, and the request on it: one at a time, so that replies come in the order of their
+/// requests, and a client that takes no reply is not read from.
 pub(crate) struct Connection {
     pub(crate) socket: OwnedFd,
     pub(crate) token: Token,
@@ -38,6 +45,7 @@ pub(crate) struct Connection {
     pub(crate) phase: Phase,
     /// Received and not parsed yet.
     pub(crate) unparsed: Chunk,
+    pub(crate) body: IncomingBody,
     pub(crate) output: Output,
 
     /// The socket may have something to read.
@@ -49,18 +57,15 @@ pub(crate) struct Connection {
     /// Sending waits for the client.
     pub(crate) blocked: bool,
 
-    /// The application has an event and has not acknowledged it.
-    pub(crate) gate_closed: bool,
-    /// The application knows the request, and [`Event::Request`] was queued and not taken yet.
-    pub(crate) completion_queued: bool,
-    /// The application has stopped the request.
-    pub(crate) stopped: bool,
+    pub(crate) exchange: Exchange,
+    /// A reply was sent, and nothing of another request has come yet.
+    pub(crate) idle: bool,
+    /// What was read along with the last request is to be parsed.
+    pub(crate) resumes: bool,
     /// The writer threads have as much of the upload as they may have.
     suspended: bool,
     /// The upload waits until the writer threads have done some of their work.
     pub(crate) starved: bool,
-    /// The application's handle is of no use any more.
-    pub(crate) released: bool,
     /// Somebody else has a descriptor of this socket.
     pub(crate) duplicated: bool,
     /// The application may have written to a duplicate, whoever has it now.
@@ -69,19 +74,6 @@ pub(crate) struct Connection {
     pub(crate) forked: bool,
     /// Such a child may have the application's duplicate, too, and write to it at any time.
     pub(crate) duplicate_forked: bool,
-    pub(crate) watched: bool,
-    /// The client's end is reported once.
-    disconnect_reported: bool,
-    pub(crate) notify_drained: bool,
-    /// [`Event::Draining`] is to come if the client does not take the finished reply at once.
-    pub(crate) notify_draining: bool,
-    /// [`Event::Drained`] was queued and not taken yet.
-    drained_queued: bool,
-    /// The client waits for the word before it sends the body.
-    expects_continue: bool,
-    /// Some of the body is in the socket, or may still come.
-    body_left: bool,
-
     pub(crate) in_ready: bool,
     pub(crate) in_dirty: bool,
     pub(crate) deadline: Option<Instant>,
@@ -105,17 +97,29 @@ pub(crate) enum Phase {
         delivered: bool,
     },
     /// The reply is complete and is being sent.
-    Replying { linger: bool },
+    Replying { then: AfterReply },
+    /// The reply was sent, and the body that nobody has read is skipped: so many bytes of it at most.
+    Skipping { left: u64 },
     /// The reply was sent; input is thrown away for a moment, since closing a socket with unread
     /// input resets the connection, and the client may lose the reply.
     Lingering { until: Instant },
+}
+
+/// What comes behind a reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AfterReply {
+    /// The next request.
+    Next,
+    /// The end, for which the client is given time.
+    Linger,
+    /// The end.
+    Close,
 }
 
 /// A body that is collected whole.
 pub(crate) struct Form {
     head: Box<Head>,
     body: Vec<u8>,
-    body_left: u64,
 }
 
 /// What a connection wants next.
@@ -128,6 +132,8 @@ pub(crate) enum Progress {
     Waiting,
     /// To be closed without a word.
     Close,
+    /// To be closed when the client has had time to take the last reply.
+    Linger,
     /// To be closed after a short reply of this status.
     Refuse(u16),
 }
@@ -150,28 +156,21 @@ impl Connection {
             local: None,
             phase: Phase::Head(HeadReader::default()),
             unparsed: Chunk::default(),
+            body: IncomingBody::default(),
             output: Output::default(),
             readable: true,
             peer_ended: false,
             gone: false,
             blocked: false,
-            gate_closed: false,
-            completion_queued: false,
-            stopped: false,
+            exchange: Exchange::default(),
+            idle: false,
+            resumes: false,
             suspended: false,
             starved: false,
-            released: false,
             duplicated: false,
             bypassed: false,
             forked: false,
             duplicate_forked: false,
-            watched: false,
-            disconnect_reported: false,
-            notify_drained: false,
-            notify_draining: false,
-            drained_queued: false,
-            expects_continue: false,
-            body_left: false,
             in_ready: false,
             in_dirty: false,
             deadline: None,
@@ -183,7 +182,7 @@ impl Connection {
     pub(crate) fn is_receiving(&self) -> bool {
         matches!(
             self.phase,
-            Phase::Head(_) | Phase::Form(_) | Phase::Multipart(_)
+            Phase::Head(_) | Phase::Form(_) | Phase::Multipart(_) | Phase::Skipping { .. }
         )
     }
 
@@ -193,11 +192,16 @@ impl Connection {
 
     /// Whether neither the application nor its failure keeps the request from going on.
     pub(crate) fn may_advance(&self) -> bool {
-        self.is_receiving() && !self.gate_closed && !self.stopped
+        self.is_receiving() && !self.exchange.gate_closed && !self.exchange.stopped
     }
 
     pub(crate) fn may_be_read(&self) -> bool {
-        self.may_advance() && !self.suspended && !self.starved
+        self.may_advance() && !self.suspended && !self.starved && !self.has_whole_body()
+    }
+
+    /// Whether all that is still to be received is here already.
+    fn has_whole_body(&self) -> bool {
+        !matches!(self.phase, Phase::Head(_)) && self.body.is_complete()
     }
 
     /// Whether what counts is how fast the client takes the output.
@@ -209,12 +213,15 @@ impl Connection {
     /// for somebody else, or without limit.
     pub(crate) fn deadline_from(&self, now: Instant) -> Option<Instant> {
         match self.phase {
-            Phase::Head(_) | Phase::Form(_) | Phase::Multipart(_) if !self.may_be_read() => None,
+            _ if self.is_receiving() && !self.may_be_read() => None,
+            Phase::Head(_) if self.idle => later(now, self.options.keepalive),
             Phase::Head(_) => {
                 let idle = later(now, self.options.timeout);
                 idle.into_iter().chain(self.head_deadline).min()
             }
-            Phase::Form(_) | Phase::Multipart(_) => later(now, self.options.timeout),
+            Phase::Form(_) | Phase::Multipart(_) | Phase::Skipping { .. } => {
+                later(now, self.options.timeout)
+            }
             Phase::Handling | Phase::Replying { .. } if self.blocked => {
                 later(now, self.options.write_timeout)
             }
@@ -250,13 +257,15 @@ impl Connection {
             RequestError::TimedOut => excess(408),
             RequestError::Exceeded(exceeded) => excess(exceeded.status()),
             RequestError::Malformed(malformed) => Some(malformed.status()),
+            RequestError::Transfer(ChunkedError::Exceeded(exceeded)) => excess(exceeded.status()),
+            RequestError::Transfer(malformed) => Some(malformed.status()),
             RequestError::Store(_) | RequestError::Dropped | RequestError::Disconnected => None,
         };
         self.phase = Phase::Failing {
             status,
             delivered: false,
         };
-        self.unparsed = Chunk::default();
+        self.forget_input();
         self.output.discard();
         Event::Failed {
             request: self.request,
@@ -266,48 +275,134 @@ impl Connection {
 
     /// Whether the client's end is to be reported now.
     pub(crate) fn take_disconnect(&mut self) -> bool {
-        let due = self.watched && self.peer_ended && !self.released && !self.disconnect_reported;
-        self.disconnect_reported |= due;
+        let due = self.exchange.watched
+            && self.peer_ended
+            && !self.exchange.released
+            && !self.exchange.disconnect_reported;
+        self.exchange.disconnect_reported |= due;
         due
     }
 
     /// The output is empty, or never will be taken: whether that is to be reported now.
     pub(crate) fn report_drained(&mut self) -> bool {
-        let due = std::mem::take(&mut self.notify_drained) && !self.drained_queued;
-        self.drained_queued |= due;
+        let due =
+            std::mem::take(&mut self.exchange.notify_drained) && !self.exchange.drained_queued;
+        self.exchange.drained_queued |= due;
         due
     }
 
     /// Whether the application is to see [`Event::Drained`] now. Not if there is more output by
     /// now and another wish, which this would seem to fulfil.
     pub(crate) fn take_drained(&mut self) -> bool {
-        self.drained_queued = false;
-        !self.notify_drained
+        self.exchange.drained_queued = false;
+        !self.exchange.notify_drained
     }
 
-    /// The reply is complete: what is to be sent of it is sent, then the connection ends.
-    pub(crate) fn reply_is_complete(&mut self) {
+    /// What the framing of the reply depends on. `listener_persists`: the listener would go on with
+    /// its connections.
+    pub(crate) fn terms<'a>(&self, date: &'a [u8], listener_persists: bool) -> Terms<'a> {
+        Terms {
+            date,
+            knows_chunks: self.exchange.knows_chunks,
+            answers_head: self.exchange.answers_head,
+            may_persist: listener_persists && self.may_persist(),
+        }
+    }
+
+    /// The reply is complete: what is to be sent of it is sent, then comes the next request, or the
+    /// end of the connection.
+    pub(crate) fn finish_reply(&mut self, terms: Terms<'_>) {
+        self.output.finish(terms);
+        if self.output.persists() && terms.may_persist {
+            self.phase = Phase::Replying {
+                then: AfterReply::Next,
+            };
+            self.exchange.released = true;
+            self.exchange.stopped = false;
+            return;
+        }
         // Whoever has a duplicate may go on using it, so nothing may be shut down.
-        let input_left =
-            self.is_receiving() || self.body_left || self.readable || !self.unparsed.is_empty();
+        let lingers = self.has_input_left() && !self.duplicated;
         self.phase = Phase::Replying {
-            linger: input_left && !self.duplicated,
+            then: match lingers {
+                true => AfterReply::Linger,
+                false => AfterReply::Close,
+            },
         };
         self.release();
-        self.output.send_all();
     }
 
-    /// The application's handle is of no use any more.
+    /// The application's handle is of no use any more, and nothing that came is of interest.
     pub(crate) fn release(&mut self) {
-        self.unparsed = Chunk::default();
-        self.released = true;
-        self.stopped = false;
+        self.forget_input();
+        self.exchange.released = true;
+        self.exchange.stopped = false;
+    }
+
+    /// Goes on to the next request: the reply was sent.
+    pub(crate) fn begin_next(&mut self, request: RequestId, now: Instant) {
+        let exchange = std::mem::take(&mut self.exchange);
+        self.request = request;
+        self.output.begin_next();
+        match exchange.left_body {
+            Framing::None => self.expect_head(now),
+            left => {
+                let received = std::mem::take(&mut self.unparsed);
+                self.unparsed = self.body.begin(left, received, &self.options.limits);
+                self.phase = Phase::Skipping { left: MOST_SKIPPED };
+            }
+        }
+        self.resumes = !self.unparsed.is_empty();
+    }
+
+    /// The first bytes of a request have come.
+    pub(crate) fn end_idling(&mut self, now: Instant) {
+        self.idle = false;
+        self.head_deadline = later(now, self.options.header_timeout);
     }
 
     /// Whether `100 Continue` is to be sent; only once (RFC 9110 §10.1.1).
     pub(crate) fn take_continue(&mut self) -> bool {
         // Once the body comes, the client waits no longer.
-        std::mem::take(&mut self.expects_continue) && self.unparsed.is_empty()
+        std::mem::take(&mut self.exchange.expects_continue) && self.unparsed.is_empty()
+    }
+
+    fn expect_head(&mut self, now: Instant) {
+        self.phase = Phase::Head(HeadReader::default());
+        self.idle = self.unparsed.is_empty();
+        self.head_deadline = match self.idle {
+            true => None,
+            false => later(now, self.options.header_timeout),
+        };
+    }
+
+    fn forget_input(&mut self) {
+        self.unparsed = Chunk::default();
+        self.body.end();
+    }
+
+    /// Whether the client may still send what nobody will read.
+    fn has_input_left(&self) -> bool {
+        self.is_receiving()
+            || self.exchange.left_body != Framing::None
+            || self.readable
+            || !self.unparsed.is_empty()
+    }
+
+    /// Whether, from all that is known by now, another request may follow.
+    fn may_persist(&self) -> bool {
+        let leaves_little = match self.exchange.left_body {
+            Framing::Length(length) => length <= MOST_SKIPPED,
+            Framing::None | Framing::Chunked => true,
+        };
+        // A client that has not been told to go on may leave the body out.
+        let is_read = leaves_little && !self.exchange.expects_continue;
+        let is_ours = !self.bypassed && !self.duplicated && !self.exchange.exposed;
+        self.options.keepalive.is_some_and(|idle| !idle.is_zero())
+            && self.exchange.client_persists
+            && is_read
+            && is_ours
+            && !self.is_receiving()
     }
 
     fn advance_phase(&mut self, store: &mut Store) -> Progress {
@@ -329,14 +424,9 @@ impl Connection {
                         Err(error) => Some(self.refuse_head(&error)),
                     }
                 }
-                Phase::Form(form) => match form.take(&mut self.unparsed) {
-                    true => Some(self.hand_over_form()),
-                    false => return Progress::NeedsInput,
-                },
-                Phase::Multipart(upload) => {
-                    let step = upload.advance(&mut self.unparsed, store);
-                    Some(self.follow_upload(step))
-                }
+                Phase::Form(_) => Some(self.advance_form()),
+                Phase::Multipart(_) => Some(self.advance_upload(store)),
+                Phase::Skipping { .. } => self.skip(),
                 _ => return Progress::Waiting,
             };
             if let Some(progress) = next {
@@ -348,40 +438,53 @@ impl Connection {
     /// The head is complete. `None`: its body can be received.
     fn begin(&mut self, head: RequestHead) -> Option<Progress> {
         let framing = match Framing::of(&head, &self.options.limits) {
-            Ok(Framing::Chunked) => return Some(self.refuse_head(&HeadError::NotImplemented)),
             Ok(framing) => framing,
             Err(error) => return Some(self.refuse_head(&error)),
         };
+        self.exchange.note_head(&head);
+        let has_body = !matches!(framing, Framing::None | Framing::Length(0));
+        self.exchange.expects_continue = match expectation(&head) {
+            Expectation::None => false,
+            Expectation::Continue => has_body,
+            Expectation::Unknown => return Some(Progress::Refuse(417)),
+        };
         let Some(kind) = BodyKind::of(&head, &self.options.body_methods) else {
-            self.body_left = !matches!(framing, Framing::None | Framing::Length(0));
+            if has_body {
+                self.exchange.left_body = framing;
+            }
             return Some(self.hand_over(Some(self.head_of(head)), None));
         };
-        let length = match framing {
-            Framing::Length(length) => length,
-            Framing::None if head.method() == b"POST" => return Some(Progress::Close),
-            Framing::None | Framing::Chunked => 0,
-        };
-        if head.method() == b"POST" && head.content_type().is_none() {
-            return Some(Progress::Close);
+        if head.method() == b"POST" {
+            if framing == Framing::None {
+                return Some(self.refuse_silently(411));
+            }
+            if head.content_type().is_none() {
+                return Some(self.refuse_silently(415));
+            }
         }
-        self.expects_continue = length > 0 && expects_continue(&head);
-        match kind {
-            BodyKind::Multipart => Some(self.begin_multipart(head, length)),
-            BodyKind::Urlencoded if length > self.options.limits.urlencoded_body => {
+        let urlencoded_limit = self.options.limits.urlencoded_body;
+        match (kind, framing) {
+            (BodyKind::Multipart, _) => Some(self.begin_multipart(head, framing)),
+            (BodyKind::Urlencoded, Framing::Length(length)) if length > urlencoded_limit => {
                 Some(self.refuse_head(&Exceeded::UrlencodedBody.into()))
             }
-            BodyKind::Urlencoded => {
+            (BodyKind::Urlencoded, _) => {
                 self.phase = Phase::Form(Form {
                     head: self.head_of(head),
                     body: Vec::new(),
-                    body_left: length,
                 });
+                self.begin_body(framing);
                 None
             }
         }
     }
 
-    fn begin_multipart(&mut self, head: RequestHead, length: u64) -> Progress {
+    fn begin_body(&mut self, framing: Framing) {
+        let received = std::mem::take(&mut self.unparsed);
+        self.unparsed = self.body.begin(framing, received, &self.options.limits);
+    }
+
+    fn begin_multipart(&mut self, head: RequestHead, framing: Framing) -> Progress {
         let content_type = head.content_type().unwrap_or_default();
         let parser = match Multipart::new(content_type, &self.options.limits) {
             Ok(parser) => parser,
@@ -389,54 +492,92 @@ impl Connection {
             Err(error) => return Progress::Refuse(error.status()),
         };
         let report = self.options.report_file_data;
-        let upload = Upload::new(self.request, parser, length, report);
+        let upload = Upload::new(self.request, parser, report);
         self.phase = Phase::Multipart(Box::new(upload));
-        self.gate_closed = true;
+        self.begin_body(framing);
+        self.exchange.gate_closed = true;
         Progress::Event(Event::Multipart {
             request: self.request,
             head: self.head_of(head),
         })
     }
 
-    fn follow_upload(&mut self, step: Step) -> Progress {
-        match step {
+    fn advance_form(&mut self) -> Progress {
+        if let Some(error) = self.body.take_failure() {
+            return self.refuse_body(&error);
+        }
+        let Phase::Form(form) = &mut self.phase else {
+            return Progress::Waiting;
+        };
+        form.body.extend_from_slice(self.unparsed.bytes());
+        self.unparsed = Chunk::default();
+        if form.body.len() as u64 > self.options.limits.urlencoded_body {
+            return self.refuse_head(&Exceeded::UrlencodedBody.into());
+        }
+        if !self.body.is_complete() {
+            return Progress::NeedsInput;
+        }
+        self.unparsed = self.body.end();
+        match std::mem::replace(&mut self.phase, Phase::Handling) {
+            Phase::Form(form) => self.hand_over(Some(form.head), Some(form.body)),
+            _ => Progress::Waiting,
+        }
+    }
+
+    fn advance_upload(&mut self, store: &mut Store) -> Progress {
+        if let Some(error) = self.body.take_failure() {
+            return self.fail_upload(RequestError::Transfer(error));
+        }
+        let is_last = self.body.is_complete();
+        let Phase::Multipart(upload) = &mut self.phase else {
+            return Progress::Waiting;
+        };
+        match upload.advance(&mut self.unparsed, is_last, store) {
             Step::NeedsInput => Progress::NeedsInput,
             Step::Suspended => {
                 self.suspended = true;
                 Progress::Waiting
             }
             Step::Complete => {
-                // What comes behind the body is nobody's.
-                self.unparsed = Chunk::default();
+                self.unparsed = self.body.end();
                 self.hand_over(None, None)
             }
             Step::Event(event) => {
-                self.gate_closed = true;
+                self.exchange.gate_closed = true;
                 Progress::Event(event)
             }
-            Step::Failed(error) => {
-                self.body_left = true;
-                self.gate_closed = true;
-                Progress::Event(self.fail(error))
-            }
+            Step::Failed(error) => self.fail_upload(error),
         }
     }
 
-    fn hand_over_form(&mut self) -> Progress {
-        match std::mem::replace(&mut self.phase, Phase::Handling) {
-            Phase::Form(form) => {
-                // What comes behind the body is nobody's.
-                self.unparsed = Chunk::default();
-                self.hand_over(Some(form.head), Some(form.body))
-            }
-            _ => Progress::Waiting,
+    fn fail_upload(&mut self, error: RequestError) -> Progress {
+        self.exchange.gate_closed = true;
+        Progress::Event(self.fail(error))
+    }
+
+    /// `None`: the next request may be read.
+    fn skip(&mut self) -> Option<Progress> {
+        let Phase::Skipping { left } = &mut self.phase else {
+            return Some(Progress::Waiting);
+        };
+        let length = self.unparsed.len() as u64;
+        self.unparsed = Chunk::default();
+        if length > *left || self.body.take_failure().is_some() {
+            return Some(Progress::Linger);
         }
+        *left -= length;
+        if !self.body.is_complete() {
+            return Some(Progress::NeedsInput);
+        }
+        self.unparsed = self.body.end();
+        self.expect_head(Instant::now());
+        None
     }
 
     fn hand_over(&mut self, head: Option<Box<Head>>, body: Option<Vec<u8>>) -> Progress {
         self.phase = Phase::Handling;
-        self.gate_closed = true;
-        self.completion_queued = head.is_none();
+        self.exchange.gate_closed = true;
+        self.exchange.completion_queued = head.is_none();
         Progress::Event(Event::Request {
             request: self.request,
             head,
@@ -446,8 +587,23 @@ impl Connection {
 
     fn refuse_head(&self, error: &HeadError) -> Progress {
         match error {
-            HeadError::Exceeded(_) if !self.options.error_responses => Progress::Close,
+            HeadError::Exceeded(_) => self.refuse_silently(error.status()),
             _ => Progress::Refuse(error.status()),
+        }
+    }
+
+    fn refuse_body(&self, error: &ChunkedError) -> Progress {
+        match error {
+            ChunkedError::Exceeded(_) => self.refuse_silently(error.status()),
+            _ => Progress::Refuse(error.status()),
+        }
+    }
+
+    /// Without a word, unless the listener has the client told.
+    fn refuse_silently(&self, status: u16) -> Progress {
+        match self.options.error_responses {
+            true => Progress::Refuse(status),
+            false => Progress::Close,
         }
     }
 
@@ -475,26 +631,24 @@ impl Connection {
     }
 }
 
-impl Form {
-    /// Whether the body is complete.
-    fn take(&mut self, input: &mut Chunk) -> bool {
-        let length = self.body_left.min(input.len() as u64);
-        let part = input.part(0..length as usize);
-        self.body.extend_from_slice(part.bytes());
-        input.advance(part.len());
-        self.body_left -= length;
-        self.body_left == 0
-    }
-}
-
 /// `None` also where the time lies beyond what can be counted.
 pub(crate) fn later(now: Instant, timeout: Option<Duration>) -> Option<Instant> {
     now.checked_add(timeout?)
 }
 
-fn expects_continue(head: &RequestHead) -> bool {
-    head.version() == Version::Http11
-        && head
-            .header("Expect")
-            .is_some_and(|expectation| expectation.eq_ignore_ascii_case(b"100-continue"))
+/// What a client wants to be told before it sends the body (RFC 9110 §10.1.1).
+enum Expectation {
+    None,
+    Continue,
+    Unknown,
+}
+
+/// HTTP/1.0 knows none.
+fn expectation(head: &RequestHead) -> Expectation {
+    match head.header("Expect") {
+        Some(_) if head.version() == Version::Http10 => Expectation::None,
+        Some(value) if value.eq_ignore_ascii_case(b"100-continue") => Expectation::Continue,
+        Some(_) => Expectation::Unknown,
+        None => Expectation::None,
+    }
 }

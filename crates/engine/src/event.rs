@@ -6,6 +6,7 @@ use std::os::fd::RawFd;
 use crate::address::SocketAddress;
 use crate::form::charset::Text;
 use crate::form::multipart::MultipartError;
+use crate::http::chunked::ChunkedError;
 use crate::http::request_head::RequestHead;
 use crate::limits::Exceeded;
 use crate::store::TemporaryFile;
@@ -153,6 +154,12 @@ pub enum Event {
         /// What the work returned.
         result: io::Result<()>,
     },
+    /// The listener was stopped, and the last of its connections is closed. Reported once after
+    /// each [`Engine::stop_listener`](crate::Engine::stop_listener), unless it was started again.
+    ListenerDrained {
+        /// The listener that was stopped.
+        listener: ListenerId,
+    },
     /// No descriptor is left for another connection. Accepting goes on once one is closed,
     /// and is tried again from time to time. Reported once until accepting has succeeded.
     OutOfDescriptors {
@@ -191,6 +198,9 @@ pub enum RequestError {
     /// Nothing came for too long.
     #[error("the client sent nothing for too long")]
     TimedOut,
+    /// The chunks of the body are not what RFC 9112 §7.1 describes, or exceed a limit.
+    #[error(transparent)]
+    Transfer(ChunkedError),
     /// The body is not what RFC 7578 describes.
     #[error(transparent)]
     Malformed(MultipartError),
@@ -224,7 +234,9 @@ impl Event {
             | Event::Disconnected { request }
             | Event::Draining { request, .. }
             | Event::Drained { request } => Some(*request),
-            Event::WorkDone { .. } | Event::OutOfDescriptors { .. } => None,
+            Event::WorkDone { .. }
+            | Event::OutOfDescriptors { .. }
+            | Event::ListenerDrained { .. } => None,
         }
     }
 }

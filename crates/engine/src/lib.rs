@@ -6,9 +6,11 @@
 //! - `engine`: the poll, the listeners and connections, the events; the whole public behaviour,
 //!   in a file each for driving, commands, accepting, receiving and sending.
 //! - `event`: what is reported, and the handles requests are known by.
-//! - `connection`: how far one request is, and what it does next.
-//! - `upload`: a multipart body on its way to fields and files.
-//! - `reply`: output that waits to be sent.
+//! - `connection`: how far its request is, and what it does next; `exchange`: what is known of one
+//!   request and its reply.
+//! - `incoming`: a body on its way from the socket; `upload`: a multipart body on its way to fields
+//!   and files.
+//! - `output`: replies, how they are framed and sent.
 //! - `listener`, `socket`, `address`: accepting, the socket calls, and where they go.
 //! - `timer`: deadlines.
 //! - `store`: temporary files and how they are written; nothing else touches files.
@@ -21,11 +23,13 @@ pub mod address;
 mod connection;
 mod engine;
 mod event;
+mod exchange;
 pub mod form;
 pub mod http;
+mod incoming;
 pub mod limits;
 mod listener;
-mod reply;
+mod output;
 mod socket;
 mod store;
 mod timer;

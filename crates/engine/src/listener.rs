@@ -28,6 +28,9 @@ pub struct ListenerOptions {
     pub timeout: Option<Duration>,
     /// How long the head of a request may take altogether. Default `None`: no limit.
     pub header_timeout: Option<Duration>,
+    /// How long a connection is kept for another request after a reply. Default 15 seconds; `None`
+    /// or zero for one request per connection.
+    pub keepalive: Option<Duration>,
     /// How long a client may take nothing of the output that is due. Default 60 seconds; `None`
     /// for no limit.
     pub write_timeout: Option<Duration>,
@@ -49,6 +52,7 @@ impl Default for ListenerOptions {
             limits: Limits::default(),
             timeout: Some(Duration::from_secs(60)),
             header_timeout: None,
+            keepalive: Some(Duration::from_secs(15)),
             write_timeout: Some(Duration::from_secs(60)),
             body_methods: vec![b"POST".to_vec()],
             error_responses: false,
@@ -69,6 +73,8 @@ pub(crate) struct Listener {
     pub(crate) options: Rc<ListenerOptions>,
     pub(crate) generation: u64,
     pub(crate) started: bool,
+    /// It was stopped, and the application is to be told when its last connection is closed.
+    pub(crate) draining: bool,
     /// Clients may be waiting.
     pub(crate) ready: bool,
     /// Connections that are open.
@@ -86,6 +92,7 @@ impl Listener {
             options: Rc::new(options),
             generation,
             started: true,
+            draining: false,
             ready: true,
             connections: 0,
             pause: FIRST_PAUSE,
@@ -97,6 +104,11 @@ impl Listener {
     pub(crate) fn is_full(&self) -> bool {
         let maximum = self.options.max_connections;
         maximum > 0 && self.connections >= maximum
+    }
+
+    /// Whether it is to be reported now that it has been stopped and has no connection.
+    pub(crate) fn take_drained(&mut self) -> bool {
+        self.connections == 0 && std::mem::take(&mut self.draining)
     }
 
     /// Accepts nobody for some time, and longer the next time in a row.
@@ -132,6 +144,7 @@ impl Listener {
     /// The child has no connections, and descriptors of its own.
     pub(crate) fn after_fork(&mut self) {
         self.connections = 0;
+        self.draining = false;
         self.ready = self.started;
         self.pause = FIRST_PAUSE;
         self.paused_until = None;

@@ -15,8 +15,6 @@ const MAXIMUM_IN_FLIGHT: usize = 4;
 pub(crate) struct Upload {
     request: RequestId,
     parser: Multipart,
-    /// Bytes of the body that the parser has not taken yet.
-    body_left: u64,
     report_file_data: bool,
     file: Option<FileInProgress>,
     /// The closing delimiter was seen; the rest of the body is of no interest.
@@ -50,43 +48,35 @@ pub(crate) enum Step {
 }
 
 impl Upload {
-    pub(crate) fn new(
-        request: RequestId,
-        parser: Multipart,
-        length: u64,
-        report_file_data: bool,
-    ) -> Upload {
+    pub(crate) fn new(request: RequestId, parser: Multipart, report_file_data: bool) -> Upload {
         Upload {
             request,
             parser,
-            body_left: length,
             report_file_data,
             file: None,
             closed: false,
         }
     }
 
-    /// Goes on with the input, and takes off it what is done with.
-    pub(crate) fn advance(&mut self, input: &mut Chunk, store: &mut Store) -> Step {
+    /// Goes on with the input, and takes off it what is done with. `is_last`: nothing of the body
+    /// comes behind the input.
+    pub(crate) fn advance(&mut self, input: &mut Chunk, is_last: bool, store: &mut Store) -> Step {
         loop {
             if let Some(step) = self.advance_file() {
                 return step;
             }
             if self.closed {
-                return self.skip_epilogue(input);
+                return skip_epilogue(input, is_last);
             }
-            let offered = self.offered(input);
-            let step = match self.parser.next(&input.bytes()[..offered]) {
+            let step = match self.parser.next(input.bytes()) {
                 Ok(step) => step,
                 Err(error) => return Step::Failed(error.into()),
             };
-            let is_whole_rest = offered as u64 == self.body_left;
             let data = match &step.item {
                 Item::FileData(range) => Some(input.part(range.clone())),
                 _ => None,
             };
             input.advance(step.consumed);
-            self.body_left -= step.consumed as u64;
             let next = match step.item {
                 Item::Field { name, value } => Some(Step::Event(Event::Field {
                     request: self.request,
@@ -112,7 +102,7 @@ impl Upload {
                     self.closed = true;
                     None
                 }
-                Item::NeedMore if is_whole_rest => Some(self.finish(input)),
+                Item::NeedMore if is_last => Some(self.finish(input)),
                 Item::NeedMore => Some(Step::NeedsInput),
             };
             if let Some(step) = next {
@@ -139,12 +129,6 @@ impl Upload {
         if let Some(file) = &mut self.file {
             file.report.compact();
         }
-    }
-
-    fn offered(&self, input: &Chunk) -> usize {
-        let length = input.len() as u64;
-        // No more than the length of the input, so it fits.
-        length.min(self.body_left) as usize
     }
 
     /// What has to happen to the file before the parser may go on.
@@ -214,22 +198,21 @@ impl Upload {
         }
     }
 
-    fn skip_epilogue(&mut self, input: &mut Chunk) -> Step {
-        let skipped = self.offered(input);
-        input.advance(skipped);
-        self.body_left -= skipped as u64;
-        if self.body_left > 0 {
-            return Step::NeedsInput;
-        }
-        Step::Complete
-    }
-
     /// The parser was offered the body up to its end and wants more.
     fn finish(&mut self, input: &mut Chunk) -> Step {
         if let Err(error) = self.parser.finish() {
             return Step::Failed(error.into());
         }
-        self.skip_epilogue(input)
+        skip_epilogue(input, true)
+    }
+}
+
+/// The closing delimiter was seen: whatever follows is ignored (RFC 2046 §5.1.1).
+fn skip_epilogue(input: &mut Chunk, is_last: bool) -> Step {
+    *input = Chunk::default();
+    match is_last {
+        true => Step::Complete,
+        false => Step::NeedsInput,
     }
 }
 

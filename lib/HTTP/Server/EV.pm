@@ -54,6 +54,22 @@ sub cleanup {
     return unlink @files;
 }
 
+sub stop {
+    my ( $self, $callback ) = @_;
+    Carp::croak 'stop takes a code reference'
+      if defined $callback && ref $callback ne 'CODE';
+
+    my @waiting = values %listeners;
+    my $stopped = sub {
+        pop @waiting;
+        $callback->() if $callback && !@waiting;
+        return;
+    };
+    $_->stop($stopped) for my @listeners = @waiting;
+    _defer($callback) if $callback && !@listeners;
+    return;
+}
+
 # The files are those of the process that made the server, not of its children.
 sub DESTROY {
     my ($self) = @_;
@@ -138,7 +154,8 @@ C<EV::run> serves.
 
 =back
 
-Each connection carries one request: it is closed when the reply has been sent.
+A connection is kept open for the client's next request, for up to L</keepalive> seconds:
+see L</Connections>.
 
 The classes you meet:
 
@@ -187,6 +204,50 @@ An exception in a callback does not end the program. It is warned about, as
 C<ERROR IN CALLBACK: > and its text. In the main callback, what was printed before
 is still sent; in any other callback the request is dropped.
 
+=head2 Connections
+
+The server speaks HTTP/1.1 and HTTP/1.0 (RFC 9112). A connection carries any number of
+requests, one after the other. What a client sends before it has been answered
+(pipelining) waits until the reply before it is finished and sent, so replies come in
+the order of the requests, and a client that does not read its replies is not read from.
+
+A reply that L<HTTP::Server::EV::CGI/header> has begun tells its end: by its
+C<Content-Length> if it is finished when the first of it is sent, else by chunks, or for
+HTTP/1.0 by the end of the connection. See L<HTTP::Server::EV::CGI/header> for what you may decide
+yourself.
+
+The connection ends with a reply
+
+=over
+
+=item *
+
+that the client or you wanted to be the last (C<Connection: close>, or HTTP/1.0
+without C<keep-alive>);
+
+=item *
+
+without a head, printed byte by byte by you, which is sent exactly so; also one of status 101,
+behind which another protocol begins;
+
+=item *
+
+during which you took the socket: by C<fh>, C<fd> or C<copy>;
+
+=item *
+
+that is shorter than the C<Content-Length> you gave it;
+
+=item *
+
+that was finished before the request had been received, or left a body of more than 64 KiB unread;
+
+=item *
+
+that is empty: nothing was printed at all.
+
+=back
+
 =head1 OPTIONS
 
 The options of L</listen>. Those marked I<default from new> may be given to
@@ -213,7 +274,8 @@ Dies with C<body_methods takes an array reference of method names>.
 
 A client that exceeds a limit or is too slow gets an answer: 408 (Request
 Timeout), 413 (Content Too Large), 414 (URI Too Long), 431 (Request Header Fields
-Too Large) or 503 (Service Unavailable); see RFC 9110, section 15, and RFC 6585,
+Too Large) or 503 (Service Unavailable), and 411 (Length Required) or 415
+(Unsupported Media Type) to a POST without length or type; see RFC 9110, section 15, and RFC 6585,
 section 5. Without this option the connection is closed without a word. Malformed
 requests are always answered, with 400, 501 or 505. I<Default from new.>
 
@@ -226,9 +288,24 @@ How long the head of a request may take in all, in seconds; fractions are allowe
 
 Dies with C<header_timeout takes a number of seconds, or 0 for none>.
 
+=head2 keepalive
+
+    keepalive => 60
+
+How long a connection is kept for another request after a reply, in seconds; fractions are
+allowed. The default is 15. With 0 each connection carries one request. Where descriptors run short
+or L</max_connections> is reached, the connections that have waited longest are closed
+first. I<Default from new.>
+
+Dies with C<keepalive takes a number of seconds, or 0 for none>.
+
 =head2 max_body_size
 
     max_body_size => 100 * 1024 * 1024
+
+=head2 max_chunk_line
+
+    max_chunk_line => 1024
 
 =head2 max_connections
 
@@ -350,7 +427,12 @@ are bytes, as sent.
 
 =item C<max_body_size> (0, unlimited)
 
-Bytes of a body, as its C<Content-Length> announces them.
+Bytes of a body, as its C<Content-Length> announces them, or as they come in chunks.
+
+=item C<max_chunk_line> (4096)
+
+Bytes of the line before each chunk of a body that comes in chunks (RFC 9112, section
+7.1). Trailers behind the last chunk are ignored, and limited as header lines are.
 
 =item C<max_connections> (0, unlimited)
 
@@ -424,6 +506,16 @@ Called without arguments, once, from within C<listen>: the socket is bound and
 listening, and nothing watches it yet. Processes that are forked here share the
 socket, and each connection is accepted by one of them. An exception leaves
 C<listen>, and the socket is closed.
+
+=head2 on_drained
+
+    on_drained => sub {
+        my ($listener) = @_;
+        warn "Port $listener->{port}: all is done\n";
+    }
+
+The listener was stopped, and the last of its connections is closed: see
+L<HTTP::Server::EV::PortListener/stop>.
 
 =head2 on_error
 
@@ -631,13 +723,26 @@ that nobody else writes to.
 
 =back
 
-All limits and C<body_methods>, C<error_responses>, C<header_timeout> and
+All limits and C<body_methods>, C<error_responses>, C<header_timeout>, C<keepalive> and
 C<write_timeout> may be given here too, as defaults for all listeners; see
 L</OPTIONS>.
 
 Dies with C<HTTP::Server::EV-E<gt>new takes a hash reference of options>, or with
 C<Can`t create dir for tmp files!> and, on a line of their own, the directory and the
 reason.
+
+=head2 stop
+
+    $server->stop(sub {
+        warn 'All clients are served';
+        EV::break;
+    });
+
+Stops all listeners: see L<HTTP::Server::EV::PortListener/stop>. The callback is called once,
+without arguments and from the loop, when the last connection of the last listener is closed.
+It may be left out. Returns nothing.
+
+Dies with C<stop takes a code reference>.
 
 =head1 FUNCTIONS
 

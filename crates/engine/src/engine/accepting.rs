@@ -11,11 +11,14 @@ use super::{Engine, deregister, find_listener, register, token_of};
 use crate::address::SocketAddress;
 use crate::connection::{Connection, later};
 use crate::event::{Event, ListenerId, RequestId};
-use crate::listener::ListenerOptions;
+use crate::listener::{Listener, ListenerOptions};
 use crate::socket;
 
 /// Connections that a listener accepts in one turn.
 const ACCEPTS_A_TURN: usize = 64;
+
+/// Connections that are closed at a time, since they idle, where descriptors run short.
+const MOST_CLOSED_FOR_ROOM: usize = 32;
 
 /// Connections beyond the listener's maximum that may be told so at a time.
 const REFUSED_AT_A_TIME: u64 = 64;
@@ -61,21 +64,34 @@ impl Engine {
             Reason::NoDescriptor if !socket::has_input(&listener.socket) => {
                 listener.nobody_waits();
             }
-            Reason::NoDescriptor => {
-                if listener.is_short_of_descriptors(self.now) {
-                    self.events
-                        .push_back(Event::OutOfDescriptors { listener: id });
-                }
-            }
+            Reason::NoDescriptor => self.find_room(id),
             Reason::UnfitSocket => listener.pause(self.now),
         }
     }
 
-    fn accepted(&mut self, id: ListenerId, socket: OwnedFd, peer: SocketAddress) {
+    /// No descriptor is left for a client that waits.
+    fn find_room(&mut self, id: ListenerId) {
+        if self.close_longest_idle(MOST_CLOSED_FOR_ROOM, |_| true) {
+            // The listener is ready still, so the next attempt follows at once.
+            return;
+        }
         let Some(listener) = find_listener(&mut self.listeners, id) else {
             return;
         };
-        let full = listener.is_full();
+        if listener.is_short_of_descriptors(self.now) {
+            self.events
+                .push_back(Event::OutOfDescriptors { listener: id });
+        }
+    }
+
+    fn accepted(&mut self, id: ListenerId, socket: OwnedFd, peer: SocketAddress) {
+        if self.is_full(id) {
+            self.close_longest_idle(1, |connection| connection.listener == id);
+        }
+        let full = self.is_full(id);
+        let Some(listener) = find_listener(&mut self.listeners, id) else {
+            return;
+        };
         let beyond = listener
             .connections
             .saturating_sub(listener.options.max_connections);
@@ -102,6 +118,10 @@ impl Engine {
         }
         // The request often is there already.
         self.await_input(request.slot);
+    }
+
+    fn is_full(&mut self, id: ListenerId) -> bool {
+        find_listener(&mut self.listeners, id).is_some_and(|listener| listener.is_full())
     }
 
     pub(super) fn insert(
@@ -150,7 +170,35 @@ impl Engine {
         if let Some(listener) = find_listener(&mut self.listeners, connection.listener) {
             listener.connections = listener.connections.saturating_sub(1);
         }
+        self.report_drained_listener(connection.listener);
         Some(connection)
+    }
+
+    pub(super) fn report_drained_listener(&mut self, listener: ListenerId) {
+        let found = find_listener(&mut self.listeners, listener);
+        if found.is_some_and(Listener::take_drained) {
+            self.events.push_back(Event::ListenerDrained { listener });
+        }
+    }
+
+    /// Closes up to `most` connections of those that idle and fulfil the condition, those that have
+    /// idled the longest first. Returns whether there was any.
+    pub(super) fn close_longest_idle(
+        &mut self,
+        most: usize,
+        condition: impl Fn(&Connection) -> bool,
+    ) -> bool {
+        let connections = self.connections.iter();
+        let mut idle: Vec<_> = connections
+            .filter(|(_, connection)| connection.idle && condition(connection))
+            .map(|(slot, connection)| (connection.deadline, slot))
+            .collect();
+        idle.sort_unstable();
+        idle.truncate(most);
+        for (_, slot) in &idle {
+            self.close(*slot);
+        }
+        !idle.is_empty()
     }
 
     /// A descriptor has become free.

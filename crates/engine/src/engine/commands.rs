@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Instant;
 
-use super::{Engine, deregister, find, mark_dirty};
+use super::{Engine, deregister, find, mark_dirty, terms};
 use crate::address::SocketAddress;
 use crate::connection::{Connection, Phase};
 use crate::event::{Event, RequestError, RequestId, WorkId};
 use crate::listener::ListenerOptions;
+use crate::output::Output;
 use crate::socket;
 use crate::store::TemporaryFile;
 
@@ -21,7 +22,7 @@ impl Engine {
         let Some(connection) = find(&mut self.connections, request) else {
             return false;
         };
-        connection.stopped = true;
+        connection.exchange.stopped = true;
         if connection.is_receiving() {
             self.restart_deadline(request.slot);
         }
@@ -33,7 +34,7 @@ impl Engine {
         let Some(connection) = find(&mut self.connections, request) else {
             return false;
         };
-        if std::mem::replace(&mut connection.stopped, false) {
+        if std::mem::replace(&mut connection.exchange.stopped, false) {
             self.now = Instant::now();
             self.advance(request.slot);
         }
@@ -50,7 +51,7 @@ impl Engine {
         };
         match connection.phase {
             Phase::Failing { .. } => {}
-            _ if connection.is_uploading() || connection.completion_queued => {
+            _ if connection.is_uploading() || connection.exchange.completion_queued => {
                 let event = connection.fail(RequestError::Dropped);
                 self.events.push_back(event);
                 self.restart_deadline(request.slot);
@@ -63,6 +64,9 @@ impl Engine {
     }
 
     /// Appends to the output. Returns whether anybody may still receive it.
+    ///
+    /// What begins without a head ([`write_head`](Engine::write_head)) is sent as it is, and the
+    /// end of the connection is its end.
     pub fn write(&mut self, request: RequestId, bytes: &[u8]) -> bool {
         match self.output(request) {
             Some(output) => {
@@ -73,14 +77,43 @@ impl Engine {
         }
     }
 
+    /// Begins the reply with its head: the status line of HTTP/1.1, header lines, an empty line, each
+    /// ended by CRLF. Returns whether anybody may still receive it.
+    ///
+    /// What follows is the body. `Date` is added, and once some of the reply is to be sent, what frames
+    /// it (RFC 9112 §6): `Content-Length` if the reply is finished by then; else chunks, or, for HTTP/1.0,
+    /// the end of the connection. The head's own `Content-Length`, `Transfer-Encoding`, `Connection` and
+    /// `Date` are left as they are; a body beyond its `Content-Length` is cut off. Replies to HEAD, and
+    /// those of status 204 and 304, are sent without their bodies. A head of status 101 is sent as it is, and what
+    /// follows is of another protocol. One of another status below 200 is followed by a further head.
+    ///
+    /// Where something was written before, the head is a part of that.
+    pub fn write_head(&mut self, request: RequestId, head: &[u8]) -> bool {
+        match self.writable(request) {
+            Some(output) => {
+                output.write_head(head);
+                true
+            }
+            None => false,
+        }
+    }
+
     /// The output, to be appended to in place; `None` if nobody will receive it.
     pub fn output(&mut self, request: RequestId) -> Option<&mut Vec<u8>> {
+        self.writable(request).map(Output::bytes_mut)
+    }
+
+    fn writable(&mut self, request: RequestId) -> Option<&mut Output> {
         let connection = find(&mut self.connections, request)?;
         if !connection.accepts_output() {
             return None;
         }
         mark_dirty(&mut self.dirty, request.slot, connection);
-        Some(connection.output.bytes_mut())
+        if connection.output.has_no_memory() {
+            let spare = self.spare_outputs.pop().unwrap_or_default();
+            connection.output.give_memory(spare);
+        }
+        Some(&mut connection.output)
     }
 
     /// Sending starts by itself once more than this is pending, and stops when no more is left;
@@ -106,7 +139,7 @@ impl Engine {
         match find(&mut self.connections, request) {
             None => self.events.push_back(Event::Drained { request }),
             Some(connection) => {
-                connection.notify_drained = true;
+                connection.exchange.notify_drained = true;
                 self.flush_output(request);
             }
         }
@@ -118,8 +151,9 @@ impl Engine {
             .map_or(0, |connection| connection.output.pending())
     }
 
-    /// The reply is complete: the rest is sent, then the connection is closed, by the engine
-    /// alone. The handle is of no use any more. If the client does not take all of it at once,
+    /// The reply is complete: the rest is sent, then comes the next request on the connection, or its
+    /// end, by the engine alone. It ends if the client or the listener wants so, if the reply has no
+    /// end of its own or the request was not received in full, and if nothing was written. The handle is of no use any more. If the client does not take all of it at once,
     /// [`Event::Draining`] comes, and [`Event::Drained`] at the end.
     pub fn finish(&mut self, request: RequestId) {
         let Some(connection) = find(&mut self.connections, request) else {
@@ -131,8 +165,9 @@ impl Engine {
             _ if connection.gone => return self.close(request.slot),
             _ => {}
         }
-        connection.reply_is_complete();
-        connection.notify_draining = true;
+        let terms = terms(&mut self.clock, self.now, &self.listeners, connection);
+        connection.finish_reply(terms);
+        connection.exchange.notify_draining = true;
         mark_dirty(&mut self.dirty, request.slot, connection);
         self.restart_deadline(request.slot);
     }
@@ -166,6 +201,13 @@ impl Engine {
         Some(self.find(request)?.socket.as_raw_fd())
     }
 
+    /// The application may use the socket by its number: the connection ends with this reply.
+    pub fn expose(&mut self, request: RequestId) {
+        if let Some(connection) = find(&mut self.connections, request) {
+            connection.exchange.exposed = true;
+        }
+    }
+
     /// Whether the descriptor of this number is the engine's: that of its poll, of a listener, or
     /// of a connection. Nobody else may close it.
     pub fn owns(&self, descriptor: RawFd) -> bool {
@@ -184,11 +226,17 @@ impl Engine {
     /// likes. The engine's part in the connection then ends with closing its own. Only where
     /// the request fails ([`Event::Failed`]) is the connection ended for all: what was written
     /// before the failure was acknowledged still arrives.
+    ///
+    /// The connection ends with this request. A client that waits for the word to send a body
+    /// that is left to the application is given it (RFC 9110 §10.1.1).
     pub fn duplicate(&mut self, request: RequestId) -> Option<io::Result<OwnedFd>> {
         let connection = find(&mut self.connections, request)?;
         let duplicate = socket::duplicate(&connection.socket);
         connection.duplicated |= duplicate.is_ok();
         connection.bypassed |= duplicate.is_ok();
+        if matches!(connection.phase, Phase::Handling) && connection.take_continue() {
+            self.send_continue(request.slot);
+        }
         Some(duplicate)
     }
 
@@ -237,6 +285,7 @@ impl Engine {
         let request = self.insert(descriptor, peer, options)?;
         if let Some(connection) = self.connections.get_mut(request.slot) {
             connection.phase = Phase::Handling;
+            connection.output.leave_unframed();
             connection.readable = false;
             // Whoever brought it may have it still.
             connection.duplicated = true;
@@ -250,7 +299,7 @@ impl Engine {
         let Some(connection) = find(&mut self.connections, request) else {
             return;
         };
-        connection.watched = true;
+        connection.exchange.watched = true;
         self.report_disconnect(request.slot);
     }
 

@@ -24,7 +24,9 @@ use slab::Slab;
 
 use crate::connection::{Connection, Phase};
 use crate::event::{Event, ListenerId, RequestError, RequestId};
+use crate::http::date::DateClock;
 use crate::listener::{Listener, ListenerOptions};
+use crate::output::Terms;
 use crate::socket::ListenSocket;
 use crate::store::Writer;
 use crate::store::chunk::BufferPool;
@@ -107,8 +109,11 @@ pub struct Engine {
     /// Uploads may keep a buffer for some time; the others never do.
     upload_buffers: BufferPool,
     short_buffers: BufferPool,
+    /// Memory for output, of connections that idle.
+    spare_outputs: Vec<Vec<u8>>,
     generation: u64,
     now: Instant,
+    clock: DateClock,
     /// In a forked child that could get no poll of its own, which leaves the parent's alone.
     is_lost: bool,
 }
@@ -138,8 +143,10 @@ impl Engine {
             store: Store::new(std::env::temp_dir(), waker),
             upload_buffers: BufferPool::for_uploads(),
             short_buffers: BufferPool::for_short_reads(),
+            spare_outputs: Vec::new(),
             generation: 0,
             now: Instant::now(),
+            clock: DateClock::new(Instant::now()),
             is_lost: false,
         })
     }
@@ -178,15 +185,17 @@ impl Engine {
     }
 
     /// Accepts no further connections until [`start_listener`](Engine::start_listener). Clients
-    /// wait in the backlog; connections that are there go on.
+    /// wait in the backlog. Of the connections that are there, those that idle are closed, and
+    /// the others after the request they are at; then comes [`Event::ListenerDrained`], again if
+    /// the listener was stopped before.
     pub fn stop_listener(&mut self, listener: ListenerId) {
         let Some(stopping) = find_listener(&mut self.listeners, listener) else {
             return;
         };
-        if std::mem::replace(&mut stopping.started, false) {
-            stopping.ready = false;
-            deregister(&self.poll, &stopping.socket);
-        }
+        stopping.draining = true;
+        self.accept_nobody(listener);
+        self.close_longest_idle(usize::MAX, |connection| connection.listener == listener);
+        self.report_drained_listener(listener);
     }
 
     /// Accepts again.
@@ -202,6 +211,7 @@ impl Engine {
             register(&self.poll, &starting.socket, token, Interest::READABLE).is_ok();
         starting.resume();
         starting.ready = starting.started;
+        starting.draining = false;
     }
 
     /// Closes the listening socket; connections that are there go on.
@@ -209,7 +219,7 @@ impl Engine {
         if find_listener(&mut self.listeners, listener).is_none() {
             return;
         }
-        self.stop_listener(listener);
+        self.accept_nobody(listener);
         self.listeners.remove(listener.slot);
         self.resume_listeners();
     }
@@ -294,7 +304,7 @@ impl Engine {
             } => {}
             Phase::Failing { status, .. } => self.end_failed(request.slot, status),
             _ => {
-                connection.gate_closed = false;
+                connection.exchange.gate_closed = false;
                 self.now = Instant::now();
                 self.advance(request.slot);
             }
@@ -397,6 +407,16 @@ impl Engine {
 
 /// What a turn consists of.
 impl Engine {
+    fn accept_nobody(&mut self, listener: ListenerId) {
+        let Some(stopping) = find_listener(&mut self.listeners, listener) else {
+            return;
+        };
+        if std::mem::replace(&mut stopping.started, false) {
+            stopping.ready = false;
+            deregister(&self.poll, &stopping.socket);
+        }
+    }
+
     fn refuse_if_lost(&self) -> io::Result<()> {
         if self.is_lost {
             return Err(io::Error::other("this forked process has no poll"));
@@ -461,7 +481,10 @@ impl Engine {
             mark_dirty(&mut self.dirty, slot, connection);
         }
         match connection.phase {
-            Phase::Head(_) | Phase::Form(_) | Phase::Multipart(_) | Phase::Lingering { .. } => {
+            _ if connection.is_receiving() => {
+                mark_ready(&mut self.ready, slot, connection);
+            }
+            Phase::Lingering { .. } => {
                 mark_ready(&mut self.ready, slot, connection);
             }
             _ if broken => self.lose(slot),
@@ -508,16 +531,23 @@ impl Engine {
         connection.deadline = None;
         match connection.phase {
             Phase::Multipart(_) => self.fail(slot, RequestError::TimedOut),
+            Phase::Head(_) if connection.idle => self.close(slot),
             Phase::Head(_) | Phase::Form(_) if connection.options.error_responses => {
                 self.refuse(slot, 408);
             }
-            Phase::Head(_) | Phase::Form(_) | Phase::Lingering { .. } => self.close(slot),
+            Phase::Head(_) | Phase::Form(_) | Phase::Skipping { .. } | Phase::Lingering { .. } => {
+                self.close(slot)
+            }
             Phase::Handling | Phase::Replying { .. } => self.lose(slot),
             Phase::Failing { .. } => {}
         }
     }
 
     fn is_current(&mut self, event: &Event) -> bool {
+        if let Event::ListenerDrained { listener } = event {
+            let found = find_listener(&mut self.listeners, *listener);
+            return found.is_none_or(|listener| !listener.started);
+        }
         let Some(request) = event.request() else {
             return true;
         };
@@ -540,7 +570,7 @@ impl Engine {
             }
             (Phase::Failing { .. }, _) => false,
             (_, Event::Request { .. }) => {
-                connection.completion_queued = false;
+                connection.exchange.completion_queued = false;
                 true
             }
             _ => true,
@@ -550,7 +580,7 @@ impl Engine {
     fn find(&self, request: RequestId) -> Option<&Connection> {
         self.connections
             .get(request.slot)
-            .filter(|found| found.request == request && !found.released)
+            .filter(|found| found.request == request && !found.exchange.released)
     }
 
     fn next_generation(&mut self) -> u64 {
@@ -574,13 +604,26 @@ impl Drop for Engine {
 fn find(connections: &mut Slab<Connection>, request: RequestId) -> Option<&mut Connection> {
     connections
         .get_mut(request.slot)
-        .filter(|found| found.request == request && !found.released)
+        .filter(|found| found.request == request && !found.exchange.released)
 }
 
 fn find_listener(listeners: &mut Slab<Listener>, id: ListenerId) -> Option<&mut Listener> {
     listeners
         .get_mut(id.slot)
         .filter(|found| found.generation == id.generation)
+}
+
+/// What the framing of the connection's reply depends on.
+fn terms<'a>(
+    clock: &'a mut DateClock,
+    now: Instant,
+    listeners: &Slab<Listener>,
+    connection: &Connection,
+) -> Terms<'a> {
+    let listener = listeners.get(connection.listener.slot);
+    let persists = listener
+        .is_some_and(|found| found.generation == connection.listener.generation && found.started);
+    connection.terms(clock.tell(now), persists)
 }
 
 fn mark_ready(ready: &mut VecDeque<usize>, slot: usize, connection: &mut Connection) {

@@ -72,6 +72,9 @@ impl Engine {
             return;
         };
         connection.in_ready = false;
+        if std::mem::take(&mut connection.resumes) {
+            return self.advance(slot);
+        }
         if !connection.readable {
             return;
         }
@@ -94,14 +97,23 @@ impl Engine {
         };
         let carried = std::mem::take(&mut connection.unparsed);
         let filled = buffers.read(carried, limit, |space| {
-            socket::receive(&connection.socket, space)
+            let received = socket::receive(&connection.socket, space)?;
+            // A read that leaves space has emptied the socket, but for the end, which the system
+            // has announced already and will not announce again.
+            connection.readable = received == space.len() || connection.peer_ended;
+            if received == 0 {
+                return Ok(None);
+            }
+            let received = space.get_mut(..received).unwrap_or_default();
+            let limits = &connection.options.limits;
+            Ok(Some(connection.body.receive(received, limits)))
         });
         match filled {
-            Filled::Chunk { chunk, full } => {
+            Filled::Chunk(chunk) => {
                 connection.unparsed = chunk;
-                // A read that leaves space has emptied the socket, but for the end, which the
-                // system has announced already and will not announce again.
-                connection.readable = full || connection.peer_ended;
+                if connection.idle {
+                    connection.end_idling(self.now);
+                }
                 self.advance(slot);
             }
             Filled::Failed(carried, Errno::AGAIN) => {
@@ -174,6 +186,7 @@ impl Engine {
             Progress::Waiting if connection.is_receiving() => self.restart_deadline(slot),
             Progress::Waiting => {}
             Progress::Close => self.close(slot),
+            Progress::Linger => self.linger(slot),
             Progress::Refuse(status) => self.refuse(slot, status),
         }
     }
@@ -186,8 +199,7 @@ impl Engine {
             mark_ready(&mut self.ready, slot, connection);
         }
         if connection.take_continue() {
-            connection.output.interim(b"HTTP/1.1 100 Continue\r\n\r\n");
-            self.send(slot);
+            self.send_continue(slot);
         }
         self.restart_deadline(slot);
     }
@@ -206,7 +218,7 @@ impl Engine {
 
     pub(super) fn fail(&mut self, slot: usize, error: RequestError) {
         if let Some(connection) = self.connections.get_mut(slot) {
-            connection.gate_closed = true;
+            connection.exchange.gate_closed = true;
             let event = connection.fail(error);
             self.events.push_back(event);
             self.restart_deadline(slot);
@@ -220,7 +232,8 @@ impl Engine {
         };
         // The application that has answered by a descriptor of its own wants no second answer.
         let answer = status.filter(|_| connection.options.error_responses || !connection.bypassed);
-        match answer {
+        // One that has begun its answer cannot begin another.
+        match answer.filter(|_| !connection.output.has_begun()) {
             Some(status) => self.refuse(slot, status),
             None => self.end_for_all(slot),
         }

@@ -5,15 +5,19 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
-use super::{Engine, mark_dirty, mark_ready};
-use crate::connection::Phase;
-use crate::event::Event;
-use crate::reply::{self, Sent};
+use super::{Engine, mark_dirty, mark_ready, terms};
+use crate::connection::{AfterReply, Phase};
+use crate::event::{Event, RequestId};
+use crate::http::refusal::refusal;
+use crate::output::Sent;
 use crate::socket;
 use crate::store::chunk::{BUFFER_SIZE, Chunk, Filled};
 
 /// How long input is thrown away after a reply.
 const LINGER: Duration = Duration::from_secs(10);
+
+/// Vectors of idle connections that are kept for others.
+const SPARE_OUTPUTS: usize = 64;
 
 /// Sending, and ending replies.
 impl Engine {
@@ -22,9 +26,11 @@ impl Engine {
             return;
         };
         connection.release();
-        connection.phase = Phase::Replying { linger: true };
+        connection.phase = Phase::Replying {
+            then: AfterReply::Linger,
+        };
         connection.output.discard();
-        *connection.output.bytes_mut() = reply::refusal(status);
+        *connection.output.bytes_mut() = refusal(status, self.clock.tell(self.now));
         connection.output.send_all();
         // The client may have taken nothing before; its time begins anew.
         connection.blocked = false;
@@ -36,10 +42,11 @@ impl Engine {
             return;
         };
         let was_blocked = connection.blocked;
-        let sent = connection.output.send(&connection.socket);
+        let terms = terms(&mut self.clock, self.now, &self.listeners, connection);
+        let sent = connection.output.send(&connection.socket, terms);
         connection.blocked = matches!(sent, Sent::Blocked { .. });
-        if connection.blocked && std::mem::take(&mut connection.notify_draining) {
-            connection.notify_drained = true;
+        if connection.blocked && std::mem::take(&mut connection.exchange.notify_draining) {
+            connection.exchange.notify_drained = true;
             self.events.push_back(Event::Draining {
                 request: connection.request,
                 descriptor: connection.socket.as_raw_fd(),
@@ -73,10 +80,41 @@ impl Engine {
             let request = connection.request;
             self.events.push_back(Event::Drained { request });
         }
-        match connection.phase {
-            Phase::Replying { linger: true } => self.linger(slot),
-            Phase::Replying { linger: false } => self.close(slot),
-            _ => {}
+        if let Phase::Replying { then } = connection.phase {
+            self.end_reply(slot, then);
+        }
+    }
+
+    fn end_reply(&mut self, slot: usize, then: AfterReply) {
+        match then {
+            AfterReply::Next => self.begin_next(slot),
+            AfterReply::Linger => self.linger(slot),
+            AfterReply::Close => self.close(slot),
+        }
+    }
+
+    fn begin_next(&mut self, slot: usize) {
+        let generation = self.next_generation();
+        let Some(connection) = self.connections.get_mut(slot) else {
+            return;
+        };
+        connection.begin_next(RequestId { slot, generation }, self.now);
+        // The end is not announced twice.
+        connection.readable |= connection.peer_ended;
+        if connection.readable || connection.resumes {
+            mark_ready(&mut self.ready, slot, connection);
+        }
+        if connection.idle && self.spare_outputs.len() < SPARE_OUTPUTS {
+            self.spare_outputs.push(connection.output.take_memory());
+        }
+        self.restart_deadline(slot);
+    }
+
+    /// Asks for the body (RFC 9110 §15.2.1).
+    pub(super) fn send_continue(&mut self, slot: usize) {
+        if let Some(connection) = self.connections.get_mut(slot) {
+            connection.output.interim(b"HTTP/1.1 100 Continue\r\n\r\n");
+            self.send(slot);
         }
     }
 
@@ -113,11 +151,12 @@ impl Engine {
         let filled = self
             .short_buffers
             .read(Chunk::default(), BUFFER_SIZE, |space| {
-                socket::receive(&connection.socket, space)
+                let received = socket::receive(&connection.socket, space)?;
+                connection.readable = received == space.len() || connection.peer_ended;
+                Ok(Some(received).filter(|received| *received > 0))
             });
         match filled {
-            Filled::Chunk { full, .. } => {
-                connection.readable = full || connection.peer_ended;
+            Filled::Chunk(_) => {
                 if connection.readable && self.now < until {
                     mark_ready(&mut self.ready, slot, connection);
                 }

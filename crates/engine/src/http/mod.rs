@@ -1,7 +1,11 @@
-//! HTTP/1.x as bytes in, events out: the request head, the framing of the body and its decoding.
+//! HTTP/1.x as bytes in, events out: heads of requests and replies, and the framing of bodies.
 
 mod authority;
 pub mod body;
+pub mod body_decoder;
 mod characters;
 pub mod chunked;
+pub mod date;
+pub mod refusal;
+pub mod reply_head;
 pub mod request_head;

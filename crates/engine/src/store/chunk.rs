@@ -55,6 +55,13 @@ impl Chunk {
         }
     }
 
+    /// Copies more bytes behind its own.
+    pub(crate) fn append(&mut self, bytes: &[u8]) {
+        let mut own = self.bytes().to_vec();
+        own.extend_from_slice(bytes);
+        *self = Chunk::from(own);
+    }
+
     /// Whether it keeps much more memory than it has bytes.
     pub(crate) fn is_wasteful(&self) -> bool {
         self.buffer_length() > 8 * self.len()
@@ -64,10 +71,7 @@ impl Chunk {
     /// may keep some space, to be read behind.
     pub(crate) fn compact(&mut self) {
         if self.is_shared() || self.is_wasteful() {
-            *self = Chunk {
-                range: 0..self.len(),
-                buffer: Some(Arc::new(self.bytes().to_vec())),
-            };
+            *self = Chunk::from(self.bytes().to_vec());
         }
     }
 
@@ -94,6 +98,18 @@ impl Chunk {
     }
 }
 
+impl From<Vec<u8>> for Chunk {
+    fn from(bytes: Vec<u8>) -> Chunk {
+        match bytes.len() {
+            0 => Chunk::default(),
+            length => Chunk {
+                range: 0..length,
+                buffer: Some(Arc::new(bytes)),
+            },
+        }
+    }
+}
+
 /// Read buffers of a loop. They are made when first needed, and used again when no chunk shares
 /// them any more.
 #[derive(Debug)]
@@ -104,9 +120,9 @@ pub(crate) struct BufferPool {
 
 /// What [`BufferPool::read`] found.
 pub(crate) enum Filled {
-    /// Bytes, those carried over first; and whether the buffer was filled to its end.
-    Chunk { chunk: Chunk, full: bool },
-    /// The reader returned no bytes: the end.
+    /// Bytes, those carried over first.
+    Chunk(Chunk),
+    /// The reader came to the end.
     End,
     /// Every buffer is in use. What was carried over comes back.
     NoBuffer(Chunk),
@@ -131,12 +147,13 @@ impl BufferPool {
         }
     }
 
-    /// Reads at most `limit` bytes behind those `carried` over from the last time.
+    /// Reads at most `limit` bytes behind those `carried` over from the last time. The reader
+    /// returns how many bytes it leaves at the front of its space, or `None` at the end.
     pub(crate) fn read(
         &mut self,
         carried: Chunk,
         limit: usize,
-        reader: impl FnOnce(&mut [u8]) -> rustix::io::Result<usize>,
+        reader: impl FnOnce(&mut [u8]) -> rustix::io::Result<Option<usize>>,
     ) -> Filled {
         let start = carried.len();
         if start > MOST_COPIED {
@@ -152,16 +169,14 @@ impl BufferPool {
         let (front, space) = buffer[..end].split_at_mut(start);
         match reader(space) {
             Err(error) => Filled::Failed(carried, error),
-            Ok(0) => Filled::End,
-            Ok(length) => {
+            Ok(None) => Filled::End,
+            Ok(Some(0)) => Filled::Chunk(carried),
+            Ok(Some(length)) => {
                 front.copy_from_slice(carried.bytes());
-                Filled::Chunk {
-                    full: length == space.len(),
-                    chunk: Chunk {
-                        buffer: Some(Arc::clone(shared)),
-                        range: 0..start + length,
-                    },
-                }
+                Filled::Chunk(Chunk {
+                    buffer: Some(Arc::clone(shared)),
+                    range: 0..start + length,
+                })
             }
         }
     }
@@ -188,7 +203,7 @@ impl BufferPool {
 fn read_behind(
     carried: Chunk,
     limit: usize,
-    reader: impl FnOnce(&mut [u8]) -> rustix::io::Result<usize>,
+    reader: impl FnOnce(&mut [u8]) -> rustix::io::Result<Option<usize>>,
 ) -> Filled {
     let start = carried.len();
     let mut buffer = carried.into_own_buffer();
@@ -196,20 +211,15 @@ fn read_behind(
         buffer.resize(2 * start, 0);
     }
     let end = buffer.len().min(start + limit);
-    let space = &mut buffer[start..end];
-    let space_length = space.len();
-    let read = reader(space);
+    let read = reader(&mut buffer[start..end]);
     let chunk = |length| Chunk {
         buffer: Some(Arc::new(buffer)),
         range: 0..start + length,
     };
     match read {
         Err(error) => Filled::Failed(chunk(0), error),
-        Ok(0) => Filled::End,
-        Ok(length) => Filled::Chunk {
-            full: length == space_length,
-            chunk: chunk(length),
-        },
+        Ok(None) => Filled::End,
+        Ok(Some(length)) => Filled::Chunk(chunk(length)),
     }
 }
 
@@ -225,9 +235,9 @@ mod tests {
         for round in 0..4096_u32 {
             let filled = pool.read(carried, BUFFER_SIZE, |space| {
                 space[..1024].fill(round as u8);
-                Ok(1024)
+                Ok(Some(1024))
             });
-            let Filled::Chunk { chunk, full: false } = filled else {
+            let Filled::Chunk(chunk) = filled else {
                 panic!("there is space");
             };
             carried = chunk;
@@ -249,16 +259,12 @@ mod tests {
     #[test]
     fn a_compacted_chunk_leaves_the_buffer_to_others() {
         let mut pool = BufferPool::for_short_reads();
-        let read = |pool: &mut BufferPool| pool.read(Chunk::default(), 10, |_| Ok(10));
-        let Filled::Chunk {
-            mut chunk,
-            full: true,
-        } = read(&mut pool)
-        else {
+        let read = |pool: &mut BufferPool| pool.read(Chunk::default(), 10, |_| Ok(Some(10)));
+        let Filled::Chunk(mut chunk) = read(&mut pool) else {
             panic!("there is a buffer");
         };
         assert!(matches!(read(&mut pool), Filled::NoBuffer(_)));
         chunk.compact();
-        assert!(matches!(read(&mut pool), Filled::Chunk { .. }));
+        assert!(matches!(read(&mut pool), Filled::Chunk(_)));
     }
 }

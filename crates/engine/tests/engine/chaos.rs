@@ -138,6 +138,9 @@ impl Chaos {
     }
 
     fn see(&mut self, event: Event) {
+        if matches!(event, Event::ListenerDrained { .. }) {
+            return;
+        }
         let Some(id) = event.request() else {
             panic!("unexpected {event:?}");
         };

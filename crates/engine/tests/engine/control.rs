@@ -279,13 +279,14 @@ fn a_dropped_request_is_over_for_whoever_has_a_duplicate() {
 }
 
 #[test]
-fn only_a_body_that_is_left_to_the_application_is_unread() {
-    let surplus = b"GET /next HTTP/1.1\r\nHost: a\r\n\r\n";
+fn what_was_read_along_goes_to_whoever_takes_the_socket() {
+    let behind = b"GET /next HTTP/1.1\r\nHost: a\r\n\r\n";
     let form = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Type: a/b\r\nContent-Length: 3\r\n\r\na=b";
     for whole in [form.to_vec(), multipart(&[field_part("a", "b")])] {
         let mut server = Server::new(ListenerOptions::default());
-        let client = server.client(&[&whole[..], surplus].concat());
+        let client = server.client(&[&whole[..], behind].concat());
         let request = server.receive().request.unwrap();
+        assert_eq!(server.engine.take_unread(request), behind);
         assert_eq!(server.engine.take_unread(request), b"");
         server.engine.write(request, b"ok");
         server.engine.finish(request);

@@ -108,7 +108,7 @@ impl Server {
     }
 
     /// Goes on until the condition holds; no event may come but those of a reply whose client
-    /// is slow.
+    /// is slow, and that of a stopped listener.
     pub fn until(&mut self, mut condition: impl FnMut(&Engine) -> bool) {
         loop {
             self.engine.flush();
@@ -121,7 +121,7 @@ impl Server {
     }
 
     /// Goes on while a client does something; no event may come but those of a reply whose
-    /// client is slow.
+    /// client is slow, and that of a stopped listener.
     pub fn until_done<T>(&mut self, client: JoinHandle<T>) -> T {
         while !client.is_finished() {
             self.engine.flush();
@@ -141,6 +141,7 @@ impl Server {
                 Event::Drained { request } if self.draining.contains(&request) => {
                     self.draining.retain(|&draining| draining != request);
                 }
+                Event::ListenerDrained { .. } => {}
                 event => panic!("unexpected {event:?}"),
             }
         }

@@ -169,8 +169,7 @@ the same object for all callbacks of one request. It is a plain hash with the
 request's L</DATA>, to which you may add keys of your own.
 
 The reply is what you print: with the methods here, or, after L</attach>, with Perl's
-own C<print>. It ends, and the connection is closed, when nothing holds the object any
-more, or with L</close>. To answer later, keep the object:
+own C<print>. It ends when nothing holds the object any more, or with L</close>. To answer later, keep the object:
 
     sub {
         my ($cgi) = @_;
@@ -237,7 +236,7 @@ The header lines made by L</set_cookies>; only after that.
 
 =item C<fd>
 
-The number of the socket's descriptor.
+The number of the socket's descriptor. To use the socket by it, ask L</fd>.
 
 =item C<file>, C<file_a>
 
@@ -381,8 +380,8 @@ Dies with C<Can`t get buffered handle from closed socket!> after L</close>.
 
     $cgi->close;
 
-Ends the reply: the rest of it is sent, then the connection is closed. Returns nothing,
-and may be called again.
+Ends the reply: the rest of it is sent, then comes the next request on the connection, or
+its end; see L<HTTP::Server::EV/Connections>. Returns nothing, and may be called again.
 
 =head2 copy
 
@@ -408,7 +407,8 @@ that is over it does nothing. Returns the empty list.
 
     my $number = $cgi->fd;
 
-The number of the socket's descriptor. It stays the server's: do not close it.
+The number of the socket's descriptor. It stays the server's: do not close it. The connection
+ends with this reply, as with L</fh>.
 
 =head2 fh
 
@@ -483,8 +483,21 @@ are. C<STATUS> is C<200 OK> unless given, C<Server> is C<Perl HTTP::Server::EV>,
 C<Content-Type> is C<text/html>. These three names are to be written as here. Line ends
 and NUL are removed from all values. The hash is not changed.
 
-Call it once, before the body. Nothing but what you give is sent: the end of the reply
-is the end of the connection, unless you give a C<Content-Length> besides.
+Call it once, before the body. The server adds what you do not give: C<Date>, C<Connection>
+where it says something, and what tells the client the end of the reply. That is C<Content-Length>
+if the reply is finished when the first of it is sent, which is when the callback has returned, or
+earlier by L</flush>. Else the reply goes out in chunks (RFC 9112, section 7.1), or, to a client
+of HTTP/1.0, up to the end of the connection.
+
+What you give is left as it is. What you print beyond your C<Content-Length> is not sent. With a
+C<Transfer-Encoding> of yours you print the chunks yourself. C<Connection: close> makes it
+the last reply of the connection. Replies to C<HEAD>, and those with status 204 or 304, are
+sent without the body you print. With status 101 nothing is added, and what you print
+afterwards is sent as it is. Behind any other status below 200 call C<header> again for
+the reply itself.
+
+A reply that you begin otherwise, by printing it from the status line on, is sent to the letter,
+and its end is the end of the connection.
 
 Returns true, or the empty list if the client has gone. Dies with C<Can`t print headers
 to closed socket!> after L</close>, and with C<header takes a hash reference>.

@@ -143,14 +143,19 @@ Dies with C<not an HTTP::Server::EV::PortListener> if it is called on something 
 =head2 stop
 
     $listener->stop;
+    $listener->stop(sub { warn 'All clients are served' });
 
-Accepts no more connections until L</start>. Requests that are there go on. Clients that
-connect meanwhile wait in the queue of the socket. Returns nothing.
+Accepts no more connections until L</start>. Clients that connect meanwhile wait in the queue
+of the socket. Connections that wait for another request are closed; the others finish the
+request they are at, whose reply is then their last. When no connection is left,
+L<HTTP::Server::EV/on_drained> and the callback are called, from the loop, with the listener; not
+before that if the listener is started again. Returns nothing.
 
 C<EV::run> returns when all listeners are stopped, no connection is left, and nothing
 else is watched: that is a way to end a program without cutting off a client.
 
-Dies with C<not an HTTP::Server::EV::PortListener> if it is called on something else.
+Dies with C<not an HTTP::Server::EV::PortListener> if it is called on something else, and with
+C<stop takes a code reference>.
 
 =head1 SEE ALSO
 

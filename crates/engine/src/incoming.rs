@@ -1,0 +1,90 @@
+//! The body of a request on its way from the socket to its parser: freed of its transfer coding,
+//! and told from what the client sent behind it.
+
+use crate::http::body::Framing;
+use crate::http::body_decoder::BodyDecoder;
+use crate::http::chunked::ChunkedError;
+use crate::limits::Limits;
+use crate::store::chunk::Chunk;
+
+/// What is received of a request's body.
+#[derive(Debug, Default)]
+pub(crate) struct IncomingBody {
+    /// `None` while no body is being received.
+    decoder: Option<BodyDecoder>,
+    /// Why it can be read no further.
+    failure: Option<ChunkedError>,
+    /// The next request, as far as it was read along.
+    behind: Chunk,
+}
+
+impl IncomingBody {
+    /// Begins a body of which these bytes came along with the head. Returns what is of the body.
+    pub(crate) fn begin(&mut self, framing: Framing, received: Chunk, limits: &Limits) -> Chunk {
+        *self = IncomingBody {
+            decoder: Some(BodyDecoder::new(framing)),
+            ..IncomingBody::default()
+        };
+        if framing == Framing::Chunked {
+            return self.decode(received, limits);
+        }
+        // Nothing stands between the bytes, so they stay where they are.
+        let length = self.receive_plain(received.len());
+        self.behind = received.part(length..received.len());
+        received.part(0..length)
+    }
+
+    /// Takes what was read into `space`: the bytes of the body are moved to its front, and their
+    /// number returned. Without a body, it is left as it came.
+    pub(crate) fn receive(&mut self, space: &mut [u8], limits: &Limits) -> usize {
+        let Some(decoder) = &mut self.decoder else {
+            return space.len();
+        };
+        match decoder.decode(space, limits) {
+            Ok(decoded) => {
+                let rest = space.get(decoded.consumed..).unwrap_or_default();
+                if !rest.is_empty() {
+                    self.behind.append(rest);
+                }
+                decoded.body
+            }
+            Err(error) => {
+                self.failure = Some(error);
+                0
+            }
+        }
+    }
+
+    /// Whether all of it was received.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.decoder.as_ref().is_none_or(BodyDecoder::is_complete)
+    }
+
+    pub(crate) fn take_failure(&mut self) -> Option<ChunkedError> {
+        self.failure.take()
+    }
+
+    /// The body is of no interest any more. Returns what came behind it.
+    pub(crate) fn end(&mut self) -> Chunk {
+        std::mem::take(self).behind
+    }
+
+    /// How many of so many bytes are of a body that has no transfer coding.
+    fn receive_plain(&mut self, length: usize) -> usize {
+        match &mut self.decoder {
+            Some(BodyDecoder::Length(left)) => {
+                let taken = usize::try_from(*left).map_or(length, |left| left.min(length));
+                *left -= taken as u64;
+                taken
+            }
+            _ => 0,
+        }
+    }
+
+    fn decode(&mut self, received: Chunk, limits: &Limits) -> Chunk {
+        let mut bytes = received.bytes().to_vec();
+        let length = self.receive(&mut bytes, limits);
+        bytes.truncate(length);
+        Chunk::from(bytes)
+    }
+}
