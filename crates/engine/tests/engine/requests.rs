@@ -139,7 +139,7 @@ fn malformed_heads_are_answered() {
             400,
         ),
         (
-            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
             501,
         ),
         ("GET / HTTP/2.0\r\n\r\n", 505),
