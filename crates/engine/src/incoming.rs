@@ -60,6 +60,14 @@ impl IncomingBody {
         self.decoder.as_ref().is_none_or(BodyDecoder::is_complete)
     }
 
+    /// How many bytes of it may be to come, so that no more has to be read.
+    pub(crate) fn most_left(&self) -> usize {
+        match &self.decoder {
+            Some(BodyDecoder::Length(left)) => usize::try_from(*left).unwrap_or(usize::MAX),
+            Some(BodyDecoder::Chunked(_)) | None => usize::MAX,
+        }
+    }
+
     pub(crate) fn take_failure(&mut self) -> Option<ChunkedError> {
         self.failure.take()
     }

@@ -620,10 +620,13 @@ fn terms<'a>(
     listeners: &Slab<Listener>,
     connection: &Connection,
 ) -> Terms<'a> {
-    let listener = listeners.get(connection.listener.slot);
-    let persists = listener
-        .is_some_and(|found| found.generation == connection.listener.generation && found.started);
-    connection.terms(clock.tell(now), persists)
+    connection.terms(clock.tell(now), persists(listeners, connection.listener))
+}
+
+/// Whether the listener goes on with its connections.
+fn persists(listeners: &Slab<Listener>, id: ListenerId) -> bool {
+    let listener = listeners.get(id.slot);
+    listener.is_some_and(|listener| listener.generation == id.generation && listener.started)
 }
 
 fn mark_ready(ready: &mut VecDeque<usize>, slot: usize, connection: &mut Connection) {

@@ -95,6 +95,7 @@ impl Engine {
             true => (&mut self.upload_buffers, BUFFER_SIZE),
             false => (&mut self.short_buffers, SHORT_READ),
         };
+        let limit = limit.min(connection.body.most_left());
         let carried = std::mem::take(&mut connection.unparsed);
         let filled = buffers.read(carried, limit, |space| {
             let received = socket::receive(&connection.socket, space)?;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
-use super::{Engine, mark_dirty, mark_ready, terms};
+use super::{Engine, mark_dirty, mark_ready, persists, terms};
 use crate::connection::{AfterReply, Phase};
 use crate::event::{Event, RequestId};
 use crate::http::refusal::refusal;
@@ -87,10 +87,17 @@ impl Engine {
 
     fn end_reply(&mut self, slot: usize, then: AfterReply) {
         match then {
+            // The listener was stopped after the client had been told that it may go on.
+            AfterReply::Next if !self.listener_persists(slot) => self.linger(slot),
             AfterReply::Next => self.begin_next(slot),
             AfterReply::Linger => self.linger(slot),
             AfterReply::Close => self.close(slot),
         }
+    }
+
+    fn listener_persists(&self, slot: usize) -> bool {
+        let connection = self.connections.get(slot);
+        connection.is_some_and(|connection| persists(&self.listeners, connection.listener))
     }
 
     fn begin_next(&mut self, slot: usize) {
