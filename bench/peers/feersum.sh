@@ -1,6 +1,7 @@
 #!/bin/sh
 # Starts Feersum by its PSGI interface. It closes each connection, and tells only HTTP/1.0.
 # bench-protocol: HTTP/1.0
+# bench-without: idle: closes each connection
 # bench-version: perl -MFeersum -MEV -e 'print "Feersum $Feersum::VERSION, EV $EV::VERSION"'
 
 application="$(dirname "$0")/../apps/application.psgi"

@@ -2,7 +2,7 @@
 # Starts Twiggy.
 # bench-version: perl -MTwiggy -MPlack -e 'print "Twiggy $Twiggy::VERSION, Plack $Plack::VERSION"'
 # bench-without: idle: closes each connection
-# bench-without: workers: is one process
+# bench-without: workers workers-compute: is one process
 
 application="$(dirname "$0")/../apps/application.psgi"
 export TMPDIR="$2"

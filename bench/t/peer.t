@@ -74,13 +74,12 @@ subtest 'a variant is a server of its own' => sub {
 # bench-without: form: reads no bodies
 echo "$BENCH_HANDLER $BENCH_WORKERS $(basename "$2")"; exit 1
 SCRIPT
-    my $variant =
-      Bench::Peer->new($script)->variant( label => 'echo, twice', workers => 2 );
+    my $variant = Bench::Peer->new($script)->variant( label => 'echo x 2', workers => 2 );
     is $variant->name,            'echo',            'of the same name';
     is $variant->without('form'), 'reads no bodies', 'and comments';
     ok !eval { $variant->start( directory => "$directory", handler => 'hello' ); 1 },
       'starts';
-    is $@, "does not start: hello 2 echo, twice\n",
+    is $@, "does not start: hello 2 echo-x-2\n",
       'with a handler, its workers and its label';
 };
 

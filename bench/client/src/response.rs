@@ -11,6 +11,8 @@ const MAX_RESPONSE_SIZE: usize = 1 << 20;
 pub struct Response {
     /// The status code, 200 for instance.
     pub status: u16,
+    /// Whether the connection may be used for another request.
+    pub keeps_connection: bool,
     /// The content, free of its framing.
     pub body: Vec<u8>,
 }
@@ -66,7 +68,8 @@ fn parse(bytes: &[u8]) -> io::Result<Option<Response>> {
 /// The response when the connection has ended.
 fn at_end(bytes: &[u8]) -> io::Result<Response> {
     match split_head(bytes)? {
-        Some((head, body)) if !head.chunked && head.content_length.is_none() => {
+        Some((mut head, body)) if !head.chunked && head.content_length.is_none() => {
+            head.keeps_connection = false;
             Ok(head.with(body.to_vec()))
         }
         Some(_) => Err(invalid("the connection ended within the response body")),
@@ -76,6 +79,7 @@ fn at_end(bytes: &[u8]) -> io::Result<Response> {
 
 struct ResponseHead {
     status: u16,
+    keeps_connection: bool,
     content_length: Option<usize>,
     chunked: bool,
 }
@@ -84,6 +88,7 @@ impl ResponseHead {
     fn with(self, body: Vec<u8>) -> Response {
         Response {
             status: self.status,
+            keeps_connection: self.keeps_connection,
             body,
         }
     }
@@ -106,8 +111,8 @@ fn split_head(mut bytes: &[u8]) -> io::Result<Option<(ResponseHead, &[u8])>> {
 fn parse_head(head: &[u8]) -> io::Result<ResponseHead> {
     let text = String::from_utf8_lossy(head);
     let mut lines = text.lines();
-    let status = lines
-        .next()
+    let status_line = lines.next().unwrap_or_default();
+    let status = Some(status_line)
         .filter(|line| line.starts_with("HTTP/1."))
         .and_then(|line| line.split(' ').nth(1))
         .and_then(|code| code.parse().ok())
@@ -115,6 +120,7 @@ fn parse_head(head: &[u8]) -> io::Result<ResponseHead> {
 
     let mut parsed = ResponseHead {
         status,
+        keeps_connection: status_line.starts_with("HTTP/1.1"),
         content_length: None,
         chunked: false,
     };
@@ -126,6 +132,7 @@ fn parse_head(head: &[u8]) -> io::Result<ResponseHead> {
         match name.to_ascii_lowercase().as_str() {
             "content-length" => parsed.content_length = value.parse().ok(),
             "transfer-encoding" => parsed.chunked = value.eq_ignore_ascii_case("chunked"),
+            "connection" => parsed.keeps_connection &= !value.eq_ignore_ascii_case("close"),
             _ => {}
         }
     }
@@ -145,7 +152,8 @@ fn unwrap_chunks(mut bytes: &[u8]) -> io::Result<Option<Vec<u8>>> {
             .filter(|size| *size <= MAX_RESPONSE_SIZE)
             .ok_or_else(|| invalid("a bad chunk size"))?;
         if size == 0 {
-            return Ok(Some(content));
+            let has_ended = bytes[end..].windows(4).any(|window| window == b"\r\n\r\n");
+            return Ok(has_ended.then_some(content));
         }
         bytes = &bytes[end + 2..];
         if bytes.len() < size + 2 {
@@ -213,10 +221,29 @@ mod tests {
     }
 
     #[test]
+    fn tells_whether_the_connection_may_be_used_again() -> io::Result<()> {
+        let cases = [
+            ("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", true),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: Close\r\n\r\n",
+                false,
+            ),
+            ("HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n", false),
+            ("HTTP/1.1 200 OK\r\n\r\n", false),
+        ];
+        for (bytes, expected) in cases {
+            let response = read_response(&mut bytes.as_bytes())?;
+            assert_eq!(response.keeps_connection, expected, "{bytes:?}");
+        }
+        Ok(())
+    }
+
+    #[test]
     fn finds_the_number_in_the_body() {
         let number = |body: &str| {
             Response {
                 status: 200,
+                keeps_connection: true,
                 body: body.into(),
             }
             .number()

@@ -16,16 +16,13 @@ const PATIENCE: Duration = Duration::from_secs(300);
 
 const BOUNDARY: &str = "----------------------------benchUpload7MA4YWxkTrZu0gW";
 
-/// Sends a file of `bytes` bytes to `address` (HOST:PORT).
+/// Sends a file of `file_size` bytes to `address` (HOST:PORT).
 ///
 /// The line for the harness: `status`, `seconds` from before connecting until the response was
 /// read, and `counted`, which says what the server's own count of bytes agrees with: the `file`,
 /// the `body` or the whole `request`. It is `nothing` if the server gave no number. A number that
 /// agrees with none of them is an error, and so is a status other than 200.
-pub fn run(address: &str, bytes: &str) -> Result<String, String> {
-    let file_size = bytes
-        .parse()
-        .map_err(|error| format!("bad size {bytes}: {error}"))?;
+pub fn run(address: &str, file_size: u64) -> Result<String, String> {
     let request = UploadRequest::new(address, file_size);
     let block = pseudo_random_block();
 
@@ -42,7 +39,7 @@ pub fn run(address: &str, bytes: &str) -> Result<String, String> {
 }
 
 /// All of a request but the file's bytes.
-struct UploadRequest {
+pub struct UploadRequest {
     head: String,
     before_file: String,
     file_size: u64,
@@ -50,7 +47,8 @@ struct UploadRequest {
 }
 
 impl UploadRequest {
-    fn new(address: &str, file_size: u64) -> Self {
+    /// A request for `address` (HOST:PORT).
+    pub fn new(address: &str, file_size: u64) -> Self {
         let before_file = format!(
             "--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"title\"\r\n\r\nbenchmark\r\n\
              --{BOUNDARY}\r\nContent-Disposition: form-data; name=\"file\"; filename=\"benchmark.bin\"\r\n\
@@ -93,7 +91,12 @@ fn send(address: &str, request: &UploadRequest, block: &[u8]) -> io::Result<Resp
     }
 }
 
-fn write_request(stream: &mut impl Write, request: &UploadRequest, block: &[u8]) -> io::Result<()> {
+/// Sends all of a request, with the block as the content of the file, repeated.
+pub fn write_request(
+    stream: &mut impl Write,
+    request: &UploadRequest,
+    block: &[u8],
+) -> io::Result<()> {
     stream.write_all(request.head.as_bytes())?;
     stream.write_all(request.before_file.as_bytes())?;
     let mut left = request.file_size;
@@ -123,7 +126,7 @@ fn check(response: &Response, request: &UploadRequest) -> Result<&'static str, S
 
 /// Bytes as a compressed file or a picture has them (xorshift64*): line ends and dashes occur as
 /// often as anything else.
-fn pseudo_random_block() -> Vec<u8> {
+pub fn pseudo_random_block() -> Vec<u8> {
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
     let mut block = Vec::with_capacity(BLOCK_SIZE);
     while block.len() < BLOCK_SIZE {
@@ -169,6 +172,7 @@ mod tests {
         let outcome = |status, body: String| {
             let response = Response {
                 status,
+                keeps_connection: false,
                 body: body.into_bytes(),
             };
             check(&response, &request)

@@ -56,7 +56,7 @@ sub bars {
         ),
         "<title>$title: $unit</title>",
         "<style>\n$STYLE</style>",
-qq{<rect class="page" x="0.5" y="0.5" width="$right" height="$bottom" rx="6"/>},
+        qq{<rect class="page" x="0.5" y="0.5" width="$right" height="$bottom" rx="6"/>},
         _text( 'title', MARGIN, 26, 'start', $title ),
         _text( 'unit',  MARGIN, 45, 'start', $unit ),
     );
@@ -93,17 +93,15 @@ sub _bar {
 }
 
 sub _escape {
-    my $text = shift;
-    my %entity =
-      ( q{&} => '&amp;', q{<} => '&lt;', q{>} => '&gt;', q{"} => '&quot;' );
+    my $text   = shift;
+    my %entity = ( q{&} => '&amp;', q{<} => '&lt;', q{>} => '&gt;', q{"} => '&quot;' );
     $text =~ s/([&<>"])/$entity{$1}/g;
     return $text;
 }
 
 sub _text {
     my ( $class, $x, $y, $anchor, $text ) = @_;
-    return
-      qq{<text class="$class" x="$x" y="$y" text-anchor="$anchor">$text</text>};
+    return qq{<text class="$class" x="$x" y="$y" text-anchor="$anchor">$text</text>};
 }
 
 1;

@@ -8,13 +8,27 @@ use Carp     qw(croak);
 use Exporter qw(import);
 use IPC::Open2;
 
-our @EXPORT_OK = qw(begin finish output pinned read_line);
+our @EXPORT_OK = qw(begin figures finish output pinned prompt read_line);
 
 # The command, to run on this core; as it is where no core is named.
 sub pinned {
     my ( $core, @command ) = @_;
     return @command if !defined $core;
     return ( 'taskset', '--cpu-list', $core, @command );
+}
+
+# The figures of a line of key=value pairs.
+sub figures {
+    my $line = shift;
+    return { $line =~ /(\w+)=(\S+)/g };
+}
+
+# What a command begins with that has to run at once when it wakes up, whoever else wants the
+# core; nothing where that is not allowed.
+sub prompt {
+    my @chrt = qw(chrt --fifo 10);
+    return @chrt if system("@chrt true 2>/dev/null") == 0;
+    return;
 }
 
 # The standard output of a command; dies with what it says if it fails.

@@ -28,8 +28,7 @@ sub chart {
             text  => figure( $column, $_->{median}{$key} ),
             value => $_->{median}{$key},
         }
-    } grep { $_->{median} && defined $_->{median}{$key} }
-      summarize($workload);
+    } grep { $_->{median} && defined $_->{median}{$key} } summarize($workload);
     return if !@bars;
     return bars(
         bars  => \@bars,
@@ -69,13 +68,11 @@ sub write_document {
         my @picture;
         if ( defined $chart ) {
             _write( "$pictures/$workload->{name}.svg", $chart );
-            @picture =
-              "![$workload->{title}](benchmarks/$workload->{name}.svg)\n";
+            @picture = "![$workload->{title}](benchmarks/$workload->{name}.svg)\n";
         }
         push @sections, section( $workload, @picture );
     }
-    return _write( "$directory/benchmarks.md", join "\n", _beginning($run),
-        @sections );
+    return _write( "$directory/benchmarks.md", join "\n", _beginning($run), @sections );
 }
 
 sub _beginning {

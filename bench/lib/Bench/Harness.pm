@@ -8,11 +8,10 @@ use File::Find  qw(find);
 use Time::HiRes qw(sleep time);
 
 use constant {
-    QUIET_CPU_SECONDS =>
-      0.001,    # per QUIET_INTERVAL: what an idle server may use
-    QUIET_INTERVAL => 0.05,         # seconds
-    QUIET_PATIENCE => 15,           # seconds
-    QUIET_BYTES    => 64 * 1024,    # logs and the like that may have grown
+    QUIET_CPU_SECONDS => 0.001,        # per QUIET_INTERVAL: what an idle server may use
+    QUIET_INTERVAL    => 0.05,         # seconds
+    QUIET_PATIENCE    => 15,           # seconds
+    QUIET_BYTES       => 64 * 1024,    # logs and the like that may have grown
 };
 
 # peers => [Bench::Peer...], all started; workload => Bench::Workload.

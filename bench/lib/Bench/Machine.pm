@@ -28,7 +28,7 @@ sub core_count {
 
 # One line: cores, processor, kernel, Perl.
 sub describe {
-    my ($model)  = _read('/proc/cpuinfo') =~ /^model name\s*:\s*(.*)/m;
+    my ($model)  = _read('/proc/cpuinfo')              =~ /^model name\s*:\s*(.*)/m;
     my ($kernel) = _read('/proc/sys/kernel/osrelease') =~ /(\S+)/;
     return sprintf '%d x %s, Linux %s, Perl %vd', core_count(),
       $model || 'processor',
@@ -86,8 +86,8 @@ sub _df {
 sub _is_installed {
     my $package = shift;
     return
-qx{dpkg-query --show --showformat='\${db:Status-Abbrev}' $package 2>/dev/null}
-      =~ /^ii/;
+      qx{dpkg-query --show --showformat='\${db:Status-Abbrev}' $package 2>/dev/null} =~
+      /^ii/;
 }
 
 sub _packages {

@@ -35,6 +35,9 @@ sub new {
 
 sub address { return '127.0.0.1:' . shift->{port} }
 
+# The label of the variant that this one is compared with, or undef.
+sub base { return shift->{base} }
+
 # The command that builds what the script starts, or undef.
 sub build_command { return shift->{build} }
 
@@ -90,11 +93,11 @@ sub start {
 
     $self->{start_options} = {%options};
     $self->{port}          = _free_port();
-    $self->{directory}     = "$options{directory}/$self->{label}";
+    $self->{directory}     = "$options{directory}/" . $self->{label} =~ s/\s/-/gr;
     -d $self->{directory}
       or mkdir $self->{directory}
       or croak "$self->{directory}: $!";
-    $self->{log}     = "$options{directory}/$self->{label}.log";
+    $self->{log}     = "$self->{directory}.log";
     $self->{process} = Bench::Process->start(
         command     => [ @{$self}{qw(script port directory)} ],
         core        => $options{core},

@@ -28,8 +28,7 @@ sub start {
     my $pid = fork;
     croak "fork: $!"                                          if !defined $pid;
     _become( $options{log}, $options{environment}, @command ) if !$pid;
-    return
-      bless {
+    return bless {
         pid      => $pid,
         owner    => $$,
         patience => $options{patience} || STOP_PATIENCE

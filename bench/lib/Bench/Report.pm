@@ -16,8 +16,7 @@ our @EXPORT_OK = qw(figure overview remarks table workload_table);
 sub figure {
     my ( $column, $value ) = @_;
     my $text;
-    $text = sprintf '%.*f', $column->{digits} // 0,
-      $value * ( $column->{scale} // 1 )
+    $text = sprintf '%.*f', $column->{digits} // 0, $value * ( $column->{scale} // 1 )
       if defined $value;
     return $text;
 }
@@ -38,11 +37,8 @@ sub overview {
         }
     }
     my @labels = sort keys %seen;
-    return table(
-        [ 'workload', @labels ],
-        map { [ $_->{name}, @{ $figure{ $_->{name} } || {} }{@labels} ] }
-          @shown
-    );
+    return table( [ 'workload', @labels ],
+        map { [ $_->{name}, @{ $figure{ $_->{name} } || {} }{@labels} ] } @shown );
 }
 
 # Lines that say who did not take part in a workload and why, and what to know of the others.
@@ -75,10 +71,8 @@ sub table {
     } 0 .. $#{$heading};
 
     my @text = map { _line( \@widths, @{$_} ) } @lines;
-    my @rule = (
-        q{-} x $widths[0],
-        map { q{-} x ( $_ - 1 ) . q{:} } @widths[ 1 .. $#widths ]
-    );
+    my @rule =
+      ( q{-} x $widths[0], map { q{-} x ( $_ - 1 ) . q{:} } @widths[ 1 .. $#widths ] );
     splice @text, 1, 0, _line( \@widths, @rule );
     return join q{}, @text;
 }
@@ -92,12 +86,10 @@ sub workload_table {
     my @references = grep {
         my $name = $_;
         grep { $_->{ratio} && defined $_->{ratio}{$name} } @rows
-    } @{ $workload->{references} };
+    } grep { defined } @{ $workload->{references} }, $workload->{base};
 
-    my @heading = (
-        'server',
-        map { ( $_->{heading}, $_->{spread} ? 'least–most' : () ) } @columns
-    );
+    my @heading =
+      ( 'server', map { ( $_->{heading}, $_->{spread} ? 'least–most' : () ) } @columns );
     return table(
         [ @heading, map { "x $_" } @references ],
         map { _cells( $_, \@columns, \@references ) } @rows
@@ -125,8 +117,7 @@ sub _line {
     my ( $widths, $first, @figures ) = @_;
     my ( $first_width, @figure_widths ) = @{$widths};
     my @cells = sprintf '%-*s', $first_width, $first;
-    push @cells,
-      map { sprintf '%*s', $figure_widths[$_], $figures[$_] } 0 .. $#figures;
+    push @cells, map { sprintf '%*s', $figure_widths[$_], $figures[$_] } 0 .. $#figures;
     return '| ' . join( ' | ', @cells ) . " |\n";
 }
 

@@ -28,13 +28,7 @@ sub run {
 sub servers {
     my $self = shift;
     return [
-        map {
-            {
-                name    => $_->name,
-                purpose => $_->purpose,
-                version => $_->version
-            }
-          }
+        map { { name => $_->name, purpose => $_->purpose, version => $_->version } }
           grep {
             my $peer = $_;
             grep { $peer->is_for( $_->name ) } @{ $self->{workloads} }
@@ -45,6 +39,7 @@ sub servers {
 sub _run_workload {
     my ( $self, $workload ) = @_;
     print {*STDERR} $workload->title, "\n";
+    my $started = time;
 
     my @peers =
       map { $workload->contestants($_) }
@@ -57,8 +52,10 @@ sub _run_workload {
         workload => $workload
     )->run;
     $_->stop for @peers;
+    printf {*STDERR} "  %d s\n", time - $started;
 
     return {
+        base        => scalar $workload->base,
         chart       => $workload->chart,
         columns     => [ $workload->columns ],
         description => $workload->description,
@@ -72,6 +69,7 @@ sub _run_workload {
 sub _row {
     my ( $peer, $rounds ) = @_;
     return {
+        base    => $peer->base,
         failure => $peer->failure,
         label   => $peer->label,
         name    => $peer->name,
@@ -88,7 +86,7 @@ sub _start {
     my $started = eval {
         build( $peer->build_command, $self->{root} ) if $peer->build_command;
         $peer->start(
-            core      => $workload->server_core( $self->{core} ),
+            core      => scalar $workload->server_core( $self->{core} ),
             directory => $directory,
             handler   => $workload->handler,
         );

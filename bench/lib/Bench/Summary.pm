@@ -36,9 +36,10 @@ sub summarize {
     my $key      = $workload->{chart}{key};
     my @ran      = map { _summary( $workload, $_ ) }
       grep { !defined $_->{failure} } @{ $workload->{rows} };
-    my @failed = grep { defined $_->{failure} } @{ $workload->{rows} };
-    return ( ( sort { $a->{median}{$key} <=> $b->{median}{$key} } @ran ),
-        @failed );
+    my @failed  = grep { defined $_->{failure} } @{ $workload->{rows} };
+    my @ordered = sort { $a->{median}{$key} <=> $b->{median}{$key} } @ran;
+    @ordered = reverse @ordered if $workload->{chart}{descends};
+    return ( @ordered, @failed );
 }
 
 sub _summary {
@@ -51,13 +52,15 @@ sub _summary {
         $summary{least}{$key}  = min(@values);
         $summary{most}{$key}   = max(@values);
     }
-    my $key    = $workload->{chart}{key};
-    my @values = _values( $row, $key );
-    for my $name ( @{ $workload->{references} } ) {
-        my $reference = first { $_->{label} eq $name } @{ $workload->{rows} };
+    my $key       = $workload->{chart}{key};
+    my @values    = _values( $row, $key );
+    my %reference = map { $_ => $_ } @{ $workload->{references} };
+    $reference{ $workload->{base} } = $row->{base} if defined $workload->{base};
+    for my $name ( keys %reference ) {
+        my $reference = first { $_->{label} eq $reference{$name} } @{ $workload->{rows} };
         next if !$reference || defined $reference->{failure};
-        $summary{ratio}{$name} =
-          ratio( \@values, [ _values( $reference, $key ) ] );
+        my @theirs = _values( $reference, $key );
+        $summary{ratio}{$name} = ratio( \@values, \@theirs );
     }
     return \%summary;
 }

@@ -15,7 +15,10 @@ sub new {
     return bless {%options}, $class;
 }
 
-# What the chart shows: the key of a column, and what is written under it.
+# What the row that a row is compared with is called in the heading, where rows have one.
+sub base { return }
+
+# What the chart shows: the key of a column, what is written under it, and whether more is better.
 sub chart {
     return { key => 'cpu', label => 'CPU µs per request; less is better' };
 }

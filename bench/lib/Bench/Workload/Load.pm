@@ -30,6 +30,11 @@ sub path { return q{/} }
 
 sub body { return q{} }
 
+sub protocol {
+    my ( $self, $peer ) = @_;
+    return $peer->protocol;
+}
+
 # What the server has to answer.
 sub expected { return REPLY }
 
@@ -48,7 +53,7 @@ sub measure {
             '--script'      => $self->{script},
             'http://' . $peer->address . $self->path,
             q{--},
-            $peer->protocol,
+            $self->protocol($peer),
             $self->method,
             $self->_files
         )
@@ -80,7 +85,7 @@ sub set_up {
     my ( $self, $peer ) = @_;
 
     my %header   = $self->headers;
-    my $keeps    = !delete $header{Connection};
+    my $keeps    = lc( delete $header{Connection} // q{} ) ne 'close';
     my $response = HTTP::Tiny->new( keep_alive => $keeps )->request(
         $self->method,
         'http://' . $peer->address . $self->path,
@@ -88,15 +93,14 @@ sub set_up {
     );
     die "answers with status $response->{status}\n"
       if $response->{status} != 200;
-    die 'answers with ', length $response->{content}, " other bytes\n"
+    die 'answers wrongly: ', substr( $response->{content}, 0, 80 ), "\n"
       if $response->{content} ne $self->expected;
 
-    my $connections = $self->connections($peer);
-    my $closes      = lc( $response->{headers}{connection} // q{} ) eq 'close';
-    $peer->add_note("$connections connection") if $connections == 1;
-    $peer->add_note('closes each connection')  if $keeps && $closes;
-    $peer->add_note( 'is sent ' . $peer->protocol )
-      if $peer->protocol ne 'HTTP/1.1';
+    my $closes   = lc( $response->{headers}{connection} // q{} ) eq 'close';
+    my $protocol = $self->protocol($peer);
+    $peer->add_note( 'connections: ' . $self->connections($peer) ) if $peer->connections;
+    $peer->add_note('closes each connection')                      if $keeps && $closes;
+    $peer->add_note("is sent $protocol") if $protocol ne 'HTTP/1.1';
     return;
 }
 

@@ -10,7 +10,7 @@ use parent 'Bench::Workload';
 use Carp       qw(croak);
 use List::Util qw(min);
 
-use Bench::Command qw(output pinned);
+use Bench::Command qw(figures output pinned);
 
 use constant {
     BLOCK_SIZE  => 1024**2,    # bytes
@@ -19,7 +19,9 @@ use constant {
     MOST_ROUNDS => 3,
 };
 
-sub chart { return { key => 'cpu', label => 'CPU seconds per GiB; less is better' } }
+sub chart {
+    return { key => 'cpu', label => 'CPU seconds per GiB; less is better' };
+}
 
 sub columns {
     my $self = shift;
@@ -46,13 +48,17 @@ TEXT
 sub measure {
     my ( $self, $peer ) = @_;
 
-    my $line = output(
-        pinned( $self->{core}, $self->{client}, 'upload', $peer->address, $self->{size} )
+    my $figures = figures(
+        output(
+            pinned(
+                $self->{core},  $self->{client}, 'upload',
+                $peer->address, $self->{size}
+            )
+        )
     );
-    my %figure = $line =~ /(\w+)=(\S+)/g;
     return {
-        counted => $figure{counted},
-        speed   => $self->{size} / MEGABYTE / $figure{seconds},
+        counted => $figures->{counted},
+        speed   => $self->{size} / MEGABYTE / $figures->{seconds},
         units   => $self->{size} / GIBIBYTE,
     };
 }

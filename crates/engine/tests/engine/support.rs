@@ -4,7 +4,6 @@ use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::Path;
-use std::rc::Rc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -34,7 +33,7 @@ pub struct Server {
 #[derive(Default)]
 pub struct Received {
     pub request: Option<RequestId>,
-    pub head: Option<Rc<Head>>,
+    pub head: Option<Box<Head>>,
     pub body: Option<Vec<u8>>,
     pub fields: Vec<(String, String)>,
     pub files: Vec<ReceivedFile>,
