@@ -3,6 +3,8 @@
 //! An exception in one of the application's callbacks is warned about and costs
 //! that request; `exit` is passed on.
 
+use std::rc::Rc;
+
 use engine::form::charset::Text;
 use engine::{Event, Head, ListenerId, RequestId, TemporaryFile};
 use perl_xs::{Code, Error, Hash, Perl, Result, Scalar};
@@ -100,7 +102,7 @@ fn warn_of(perl: Perl, error: Error) -> Result<()> {
     }
 }
 
-fn multipart(server: &Server, perl: Perl, id: RequestId, head: Box<Head>) -> Result<()> {
+fn multipart(server: &Server, perl: Perl, id: RequestId, head: Rc<Head>) -> Result<()> {
     let Some(request) = begin(server, perl, id, head, None)? else {
         return Ok(());
     };
@@ -166,7 +168,7 @@ fn complete(
     server: &Server,
     perl: Perl,
     id: RequestId,
-    head: Option<Box<Head>>,
+    head: Option<Rc<Head>>,
     body: Option<Vec<u8>>,
 ) -> Result<()> {
     let request = match head {
@@ -270,7 +272,7 @@ fn begin(
     server: &Server,
     perl: Perl,
     id: RequestId,
-    head: Box<Head>,
+    head: Rc<Head>,
     body: Option<Vec<u8>>,
 ) -> Result<Option<Request>> {
     let Some(listener) = server.listener(head.listener) else {

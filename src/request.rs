@@ -17,7 +17,7 @@ const PACKAGE: &str = "HTTP::Server::EV::CGI";
 pub fn create(
     perl: Perl,
     id: RequestId,
-    head: Box<Head>,
+    head: Rc<Head>,
     listener: &Hash,
     body: Option<Vec<u8>>,
 ) -> Result<Hash> {
@@ -26,7 +26,6 @@ pub fn create(
         .ok_or_else(|| Error::croak("not an HTTP::Server::EV::PortListener"))?;
     let forms = &listening.forms;
     let options = fields::options(perl, forms)?;
-    let head: Rc<Head> = head.into();
 
     let object = Hash::new(perl);
     object.reserve(24);

@@ -42,7 +42,7 @@ fn main() {
 
 fn parse(head: &[u8], filled: &mut RequestHead) {
     let mut reader = HeadReader::default();
-    let consumed = reader.read_into(filled, black_box(head), &Limits::default());
+    let consumed = reader.read(filled, black_box(head), &Limits::default());
     assert_eq!(consumed, Ok(Some(head.len())));
     black_box(filled);
 }

@@ -10,9 +10,10 @@ use crate::address::SocketAddress;
 use crate::event::{Event, Head, ListenerId, RequestError, RequestId};
 use crate::exchange::Exchange;
 use crate::form::multipart::{Multipart, MultipartError};
+use crate::head_pool::HeadPool;
 use crate::http::body::{BodyKind, Framing};
 use crate::http::chunked::ChunkedError;
-use crate::http::request_head::{HeadError, HeadReader, Parsed, RequestHead, Version};
+use crate::http::request_head::{HeadError, HeadReader, RequestHead, Version};
 use crate::incoming::IncomingBody;
 use crate::limits::Exceeded;
 use crate::listener::ListenerOptions;
@@ -118,7 +119,7 @@ pub(crate) enum AfterReply {
 
 /// A body that is collected whole.
 pub(crate) struct Form {
-    head: Box<Head>,
+    head: Rc<Head>,
     body: Vec<u8>,
 }
 
@@ -235,9 +236,9 @@ impl Connection {
     }
 
     /// Goes on with what was received.
-    pub(crate) fn advance(&mut self, store: &mut Store) -> Progress {
+    pub(crate) fn advance(&mut self, heads: &mut HeadPool, store: &mut Store) -> Progress {
         self.suspended = false;
-        let progress = self.advance_phase(store);
+        let progress = self.advance_phase(heads, store);
         self.tidy(&progress);
         progress
     }
@@ -405,25 +406,13 @@ impl Connection {
             && !self.is_receiving()
     }
 
-    fn advance_phase(&mut self, store: &mut Store) -> Progress {
+    fn advance_phase(&mut self, heads: &mut HeadPool, store: &mut Store) -> Progress {
         loop {
             if !self.may_advance() {
                 return Progress::Waiting;
             }
             let next = match &mut self.phase {
-                Phase::Head(reader) => {
-                    if self.unparsed.is_empty() {
-                        return Progress::NeedsInput;
-                    }
-                    match reader.read(self.unparsed.bytes(), &self.options.limits) {
-                        Ok(Parsed::Partial) => return Progress::NeedsInput,
-                        Ok(Parsed::Complete { head, consumed }) => {
-                            self.unparsed.advance(consumed);
-                            self.begin(head)
-                        }
-                        Err(error) => Some(self.refuse_head(&error)),
-                    }
-                }
+                Phase::Head(_) => self.advance_head(heads),
                 Phase::Form(_) => Some(self.advance_form()),
                 Phase::Multipart(_) => Some(self.advance_upload(store)),
                 Phase::Skipping { .. } => self.skip(),
@@ -435,30 +424,63 @@ impl Connection {
         }
     }
 
+    /// `None`: the body can be received.
+    fn advance_head(&mut self, heads: &mut HeadPool) -> Option<Progress> {
+        let Phase::Head(reader) = &mut self.phase else {
+            return Some(Progress::Waiting);
+        };
+        if self.unparsed.is_empty() {
+            return Some(Progress::NeedsInput);
+        }
+        let mut head = heads.take();
+        let filled = Rc::make_mut(&mut head);
+        let limits = &self.options.limits;
+        match reader.read(&mut filled.request, self.unparsed.bytes(), limits) {
+            Ok(None) => {
+                heads.give_back(head);
+                Some(Progress::NeedsInput)
+            }
+            Ok(Some(consumed)) => {
+                filled.listener = self.listener;
+                filled.peer = self.peer;
+                filled.local = self.local_address();
+                filled.descriptor = self.socket.as_raw_fd();
+                heads.share(&head);
+                self.unparsed.advance(consumed);
+                self.begin(head)
+            }
+            Err(error) => {
+                heads.give_back(head);
+                Some(self.refuse_head(&error))
+            }
+        }
+    }
+
     /// The head is complete. `None`: its body can be received.
-    fn begin(&mut self, head: RequestHead) -> Option<Progress> {
-        let framing = match Framing::of(&head, &self.options.limits) {
+    fn begin(&mut self, head: Rc<Head>) -> Option<Progress> {
+        let request = &head.request;
+        let framing = match Framing::of(request, &self.options.limits) {
             Ok(framing) => framing,
             Err(error) => return Some(self.refuse_head(&error)),
         };
-        self.exchange.note_head(&head);
+        self.exchange.note_head(request);
         let has_body = !matches!(framing, Framing::None | Framing::Length(0));
-        self.exchange.expects_continue = match expectation(&head) {
+        self.exchange.expects_continue = match expectation(request) {
             Expectation::None => false,
             Expectation::Continue => has_body,
             Expectation::Unknown => return Some(Progress::Refuse(417)),
         };
-        let Some(kind) = BodyKind::of(&head, &self.options.body_methods) else {
+        let Some(kind) = BodyKind::of(request, &self.options.body_methods) else {
             if has_body {
                 self.exchange.left_body = framing;
             }
-            return Some(self.hand_over(Some(self.head_of(head)), None));
+            return Some(self.hand_over(Some(head), None));
         };
-        if head.method() == b"POST" {
+        if request.method() == b"POST" {
             if framing == Framing::None {
                 return Some(self.refuse_silently(411));
             }
-            if head.content_type().is_none() {
+            if request.content_type().is_none() {
                 return Some(self.refuse_silently(415));
             }
         }
@@ -470,7 +492,7 @@ impl Connection {
             }
             (BodyKind::Urlencoded, _) => {
                 self.phase = Phase::Form(Form {
-                    head: self.head_of(head),
+                    head,
                     body: Vec::new(),
                 });
                 self.begin_body(framing);
@@ -484,8 +506,8 @@ impl Connection {
         self.unparsed = self.body.begin(framing, received, &self.options.limits);
     }
 
-    fn begin_multipart(&mut self, head: RequestHead, framing: Framing) -> Progress {
-        let content_type = head.content_type().unwrap_or_default();
+    fn begin_multipart(&mut self, head: Rc<Head>, framing: Framing) -> Progress {
+        let content_type = head.request.content_type().unwrap_or_default();
         let parser = match Multipart::new(content_type, &self.options.limits) {
             Ok(parser) => parser,
             Err(MultipartError::Exceeded(exceeded)) => return self.refuse_head(&exceeded.into()),
@@ -498,7 +520,7 @@ impl Connection {
         self.exchange.gate_closed = true;
         Progress::Event(Event::Multipart {
             request: self.request,
-            head: self.head_of(head),
+            head,
         })
     }
 
@@ -574,7 +596,7 @@ impl Connection {
         None
     }
 
-    fn hand_over(&mut self, head: Option<Box<Head>>, body: Option<Vec<u8>>) -> Progress {
+    fn hand_over(&mut self, head: Option<Rc<Head>>, body: Option<Vec<u8>>) -> Progress {
         self.phase = Phase::Handling;
         self.exchange.gate_closed = true;
         self.exchange.completion_queued = head.is_none();
@@ -607,17 +629,9 @@ impl Connection {
         }
     }
 
-    fn head_of(&self, request: RequestHead) -> Box<Head> {
-        let local = self
-            .local
-            .unwrap_or_else(|| socket::local_address(&self.socket).unwrap_or(SocketAddress::Unix));
-        Box::new(Head {
-            request,
-            listener: self.listener,
-            peer: self.peer,
-            local,
-            descriptor: self.socket.as_raw_fd(),
-        })
+    fn local_address(&self) -> SocketAddress {
+        self.local
+            .unwrap_or_else(|| socket::local_address(&self.socket).unwrap_or(SocketAddress::Unix))
     }
 
     /// Read buffers are shared by all connections, so nobody keeps one for a few bytes.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::RawFd;
+use std::rc::Rc;
 
 use crate::address::SocketAddress;
 use crate::form::charset::Text;
@@ -70,7 +71,7 @@ pub enum Event {
         /// The request that begins.
         request: RequestId,
         /// What the client sent first.
-        head: Box<Head>,
+        head: Rc<Head>,
     },
     /// An ordinary field of a multipart body is complete.
     Field {
@@ -114,7 +115,7 @@ pub enum Event {
         /// The request.
         request: RequestId,
         /// What the client sent first; `None` if a `Multipart` event brought it already.
-        head: Option<Box<Head>>,
+        head: Option<Rc<Head>>,
         /// The body, where it is neither multipart nor left to the application.
         body: Option<Vec<u8>>,
     },
@@ -168,8 +169,9 @@ pub enum Event {
     },
 }
 
-/// The head of a request and where it came from.
-#[derive(Debug)]
+/// The head of a request and where it came from. Its memory is used again for another request once
+/// it was let go of.
+#[derive(Clone, Debug)]
 pub struct Head {
     /// Request line and header fields.
     pub request: RequestHead,
@@ -183,6 +185,19 @@ pub struct Head {
     /// [`Engine::duplicate`](crate::Engine::duplicate) and
     /// [`Engine::detach`](crate::Engine::detach).
     pub descriptor: RawFd,
+}
+
+impl Default for Head {
+    /// The head of no request.
+    fn default() -> Head {
+        Head {
+            request: RequestHead::default(),
+            listener: ListenerId::NONE,
+            peer: SocketAddress::Unix,
+            local: SocketAddress::Unix,
+            descriptor: -1,
+        }
+    }
 }
 
 /// Why a multipart request has failed.

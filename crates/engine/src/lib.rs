@@ -25,6 +25,7 @@ mod engine;
 mod event;
 mod exchange;
 pub mod form;
+mod head_pool;
 pub mod http;
 mod incoming;
 pub mod limits;

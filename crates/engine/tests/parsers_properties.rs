@@ -4,7 +4,7 @@ use engine::form::charset::{Text, is_valid};
 use engine::form::cookies;
 use engine::form::multipart::{Item, Multipart, MultipartError, Step};
 use engine::form::urlencoded::{self, Field, Options};
-use engine::http::request_head::{HeadError, HeadReader, Parsed, parse};
+use engine::http::request_head::{HeadError, HeadReader, Parsed, RequestHead, parse};
 use engine::limits::{Exceeded, Limits};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -91,9 +91,9 @@ fn read_head(pieces: &[&[u8]], limits: &Limits) -> Result<Parsed, HeadError> {
     let mut input = Vec::new();
     for piece in pieces {
         input.extend_from_slice(piece);
-        let parsed = reader.read(&input, limits)?;
-        if parsed != Parsed::Partial {
-            return Ok(parsed);
+        let mut head = RequestHead::default();
+        if let Some(consumed) = reader.read(&mut head, &input, limits)? {
+            return Ok(Parsed::Complete { head, consumed });
         }
     }
     Ok(Parsed::Partial)

@@ -24,6 +24,7 @@ use slab::Slab;
 
 use crate::connection::{Connection, Phase};
 use crate::event::{Event, ListenerId, RequestError, RequestId};
+use crate::head_pool::HeadPool;
 use crate::http::date::DateClock;
 use crate::listener::{Listener, ListenerOptions};
 use crate::output::Terms;
@@ -106,6 +107,7 @@ pub struct Engine {
     dirty: Vec<usize>,
     timers: Timers,
     store: Store,
+    heads: HeadPool,
     /// Uploads may keep a buffer for some time; the others never do.
     upload_buffers: BufferPool,
     short_buffers: BufferPool,
@@ -141,6 +143,7 @@ impl Engine {
             dirty: Vec::new(),
             timers: Timers::default(),
             store: Store::new(std::env::temp_dir(), waker),
+            heads: HeadPool::default(),
             upload_buffers: BufferPool::for_uploads(),
             short_buffers: BufferPool::for_short_reads(),
             spare_outputs: Vec::new(),

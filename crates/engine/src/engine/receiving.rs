@@ -177,7 +177,7 @@ impl Engine {
         let Some(connection) = self.connections.get_mut(slot) else {
             return;
         };
-        match connection.advance(&mut self.store) {
+        match connection.advance(&mut self.heads, &mut self.store) {
             Progress::Event(event) => {
                 self.data_queued += event.data_length();
                 self.events.push_back(event);

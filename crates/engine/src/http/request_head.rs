@@ -64,7 +64,7 @@ pub enum Malformed {
     TransferEncoding,
 }
 
-/// What [`parse`] and [`HeadReader::read`] found.
+/// What [`parse`] found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Parsed {
     /// The head is not complete yet; nothing is consumed.
@@ -96,7 +96,13 @@ pub enum Parsed {
 ///
 /// As for [`HeadReader::read`].
 pub fn parse(input: &[u8], limits: &Limits) -> Result<Parsed, HeadError> {
-    HeadReader::default().read(input, limits)
+    let mut head = RequestHead::default();
+    Ok(
+        match HeadReader::default().read(&mut head, input, limits)? {
+            Some(consumed) => Parsed::Complete { head, consumed },
+            None => Parsed::Partial,
+        },
+    )
 }
 
 /// Reads one request head that may arrive in pieces, in time linear to its size.
@@ -121,29 +127,16 @@ pub struct HeadReader {
 
 impl HeadReader {
     /// Reads on. `input` begins with the same bytes as at the last call, with more behind them.
+    /// Returns how many of them the head took, once it is complete; the body begins behind them.
     ///
-    /// After [`Parsed::Complete`] the reader is ready for the next head.
+    /// `head` is filled then, whatever it held before: one that has had room enough for another
+    /// needs no allocation. The reader is ready for the next head.
     ///
     /// # Errors
     ///
     /// As soon as it is known that the head is malformed or exceeds a limit, which may be before it
-    /// is complete. The reader is of no use after that.
-    pub fn read(&mut self, input: &[u8], limits: &Limits) -> Result<Parsed, HeadError> {
-        let mut head = RequestHead::default();
-        Ok(match self.read_into(&mut head, input, limits)? {
-            Some(consumed) => Parsed::Complete { head, consumed },
-            None => Parsed::Partial,
-        })
-    }
-
-    /// As [`HeadReader::read`], with a `head` to be filled anew, whatever it held: once it has had
-    /// room enough, nothing is allocated. Returns how many bytes of the input the head took, once
-    /// it is complete.
-    ///
-    /// # Errors
-    ///
-    /// As for [`HeadReader::read`]. What the head holds then is of no meaning.
-    pub fn read_into(
+    /// is complete. The reader is of no use after that, and what `head` holds is of no meaning.
+    pub fn read(
         &mut self,
         head: &mut RequestHead,
         input: &[u8],
@@ -429,6 +422,11 @@ impl RequestHead {
         self.header("Content-Type")
     }
 
+    /// Bytes of memory it has, used or not.
+    pub(crate) fn capacity(&self) -> usize {
+        self.bytes.capacity() + self.headers.capacity() * size_of::<HeaderSpans>()
+    }
+
     /// Fills it with a head that is all there, well-formed, and so small that no limit can be
     /// exceeded, and returns how many bytes it took. `None` if it is anything else, which is for
     /// closer looks.
@@ -551,8 +549,9 @@ mod tests {
     /// Reads what has come each time another piece has.
     fn read(input: &[u8], ends: impl IntoIterator<Item = usize>, limits: &Limits) -> Read {
         let mut reader = HeadReader::default();
+        let mut head = RequestHead::default();
         for end in ends {
-            if let Parsed::Complete { head, consumed } = reader.read(&input[..end], limits)? {
+            if let Some(consumed) = reader.read(&mut head, &input[..end], limits)? {
                 return Ok(Some((describe(&head), consumed)));
             }
         }
@@ -803,7 +802,7 @@ mod tests {
             "\r\nGET / HTTP/1.1\r\nHost: b\r\n\r\n",
             "GET /\u{e4} HTTP/1.0\r\nA: b\r\n\r\n",
         ] {
-            let consumed = HeadReader::default().read_into(&mut filled, input.as_bytes(), &limits);
+            let consumed = HeadReader::default().read(&mut filled, input.as_bytes(), &limits);
             assert_eq!(consumed, Ok(Some(input.len())));
             assert_eq!(filled, head(input));
         }
@@ -826,14 +825,19 @@ mod tests {
     #[test]
     fn one_reader_reads_head_after_head() {
         let mut reader = HeadReader::default();
-        for target in ["/a", "/b"] {
+        let mut head = RequestHead::default();
+        for (target, cut) in [("/a", 0), ("/b", 7), ("/c", 0)] {
             let input = format!("GET {target} HTTP/1.0\r\n\r\n");
-            let Ok(Parsed::Complete { head, consumed }) =
-                reader.read(input.as_bytes(), &Limits::default())
-            else {
-                panic!("the head is complete")
-            };
-            assert_eq!((head.target(), consumed), (target.as_bytes(), input.len()));
+            let limits = Limits::default();
+            assert_eq!(
+                reader.read(&mut head, &input.as_bytes()[..cut], &limits),
+                Ok(None)
+            );
+            let consumed = reader.read(&mut head, input.as_bytes(), &limits);
+            assert_eq!(
+                (head.target(), consumed),
+                (target.as_bytes(), Ok(Some(input.len())))
+            );
         }
     }
 

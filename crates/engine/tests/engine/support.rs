@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::Path;
+use std::rc::Rc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -33,7 +34,7 @@ pub struct Server {
 #[derive(Default)]
 pub struct Received {
     pub request: Option<RequestId>,
-    pub head: Option<Box<Head>>,
+    pub head: Option<Rc<Head>>,
     pub body: Option<Vec<u8>>,
     pub fields: Vec<(String, String)>,
     pub files: Vec<ReceivedFile>,
