@@ -9,8 +9,9 @@ use std::rc::Rc;
 
 use engine::{Engine, RequestId};
 use perl_xs::handle::{self, Mode};
-use perl_xs::{Arguments, Error, Hash, Lazy, Package, Perl, Result, Returned, Scalar};
+use perl_xs::{Arguments, Context, Error, Hash, Lazy, Package, Perl, Result, Returned, Scalar};
 
+use crate::names::Names;
 use crate::server::Server;
 use crate::value::defined;
 
@@ -86,16 +87,18 @@ pub fn define(package: Package) -> Result<()> {
 /// The Buffer of a request, made when it is first asked for. The reply ends when
 /// it goes, be it made or not.
 pub struct UnmadeBuffer {
+    names: Rc<Names>,
     reply: Rc<Reply>,
     descriptor: i32,
     threshold: i64,
 }
 
 impl UnmadeBuffer {
-    pub fn new(perl: Perl, id: RequestId, descriptor: i32) -> Result<UnmadeBuffer> {
-        let threshold = default_threshold(perl)?;
-        set_threshold(id, threshold);
+    pub fn new(server: &Server, id: RequestId, descriptor: i32) -> Result<UnmadeBuffer> {
+        let threshold = default_threshold(server)?;
+        set_threshold(server, id, threshold);
         Ok(UnmadeBuffer {
+            names: server.names().clone(),
             reply: Reply::new(id),
             descriptor,
             threshold,
@@ -106,12 +109,14 @@ impl UnmadeBuffer {
 impl Lazy for UnmadeBuffer {
     fn make(&self, perl: Perl) -> Result<Scalar> {
         let id = self.reply.id;
+        let keys = &self.names.keys;
         let buffer = Hash::new(perl);
-        buffer.insert("fd", Scalar::from_integer(perl, self.descriptor.into()))?;
-        buffer.insert("flush", Scalar::from_integer(perl, self.threshold))?;
-        buffer.insert("status", Scalar::undef(perl))?;
+        let descriptor = Scalar::from_integer(perl, self.descriptor.into());
+        buffer.insert(&keys.descriptor, descriptor)?;
+        buffer.insert(&keys.flush, Scalar::from_integer(perl, self.threshold))?;
+        buffer.insert(&keys.status, Scalar::undef(perl))?;
         buffer.attach(self.reply.clone());
-        buffer.bless(PACKAGE)?;
+        buffer.bless_into(&self.names.buffer_class)?;
         if let Some(server) = Server::current() {
             server.set_buffer(id, weak(&buffer)?);
             if !server.with_engine(|engine| engine.accepts_output(id)) {
@@ -147,31 +152,48 @@ impl Output {
 
     /// Appends the list as `print` does, joined with `$,` and ended with `$\`, and
     /// returns what printing returns.
-    pub fn append(&self, perl: Perl, values: &[Scalar]) -> Result<Returned> {
-        self.write(perl, &joined(perl, values)?)
+    pub fn append(&self, arguments: &Arguments<'_>, values: &[Scalar]) -> Result<Returned> {
+        let perl = arguments.perl();
+        let is_bare =
+            perl.output_field_separator().is_none() && perl.output_record_separator().is_none();
+        if !is_bare || !values.iter().all(Scalar::is_plain_string) {
+            return self.write(arguments, &joined(perl, values)?);
+        }
+        // Nothing here runs Perl code, so it can be done while the engine is lent.
+        self.give(arguments, |engine, id| {
+            let Some(output) = engine.output(id) else {
+                return Ok(false);
+            };
+            let mut values = values.iter();
+            values.try_for_each(|value| value.append_bytes_to(output))?;
+            Ok(true)
+        })
     }
 
     /// Appends bytes: true, or the empty list and the status -1 once nobody will
     /// receive them.
-    pub fn write(&self, perl: Perl, bytes: &[u8]) -> Result<Returned> {
-        self.give(perl, |engine, id| engine.write(id, bytes))
+    pub fn write(&self, arguments: &Arguments<'_>, bytes: &[u8]) -> Result<Returned> {
+        self.give(arguments, |engine, id| Ok(engine.write(id, bytes)))
     }
 
     /// Gives the head of the reply, which the engine completes; it returns as `write` does.
-    pub fn write_head(&self, perl: Perl, head: &[u8]) -> Result<Returned> {
-        self.give(perl, |engine, id| engine.write_head(id, head))
+    pub fn write_head(&self, arguments: &Arguments<'_>, head: &[u8]) -> Result<Returned> {
+        self.give(arguments, |engine, id| Ok(engine.write_head(id, head)))
     }
 
     fn give(
         &self,
-        perl: Perl,
-        write: impl FnOnce(&mut Engine, RequestId) -> bool,
+        arguments: &Arguments<'_>,
+        write: impl FnOnce(&mut Engine, RequestId) -> Result<bool>,
     ) -> Result<Returned> {
         let (Some(server), Some(reply)) = (Server::current(), self.reply()) else {
             return Ok(Returned::Nothing);
         };
-        if server.with_engine(|engine| write(engine, reply.id)) {
-            return Ok(Scalar::from_integer(perl, 1).into());
+        if server.with_engine(|engine| write(engine, reply.id))? {
+            return Ok(match arguments.context() {
+                Context::Void => Returned::Nothing,
+                _ => Scalar::from_integer(arguments.perl(), 1).into(),
+            });
         }
         if let Output::Buffer(buffer) = self {
             set_status(buffer, Status::Dead)?;
@@ -238,17 +260,14 @@ fn joined(perl: Perl, values: &[Scalar]) -> Result<Vec<u8>> {
 
 /// `$HTTP::Server::EV::Buffer::autoflush` counts as it is when a Buffer comes
 /// about.
-fn default_threshold(perl: Perl) -> Result<i64> {
-    perl.scalar_variable("HTTP::Server::EV::Buffer::autoflush")
-        .integer()
+fn default_threshold(server: &Server) -> Result<i64> {
+    server.names().variables.autoflush.get().integer()
 }
 
 /// Bytes that may wait unsent.
-fn set_threshold(id: RequestId, threshold: i64) {
+fn set_threshold(server: &Server, id: RequestId, threshold: i64) {
     let bytes = u64::try_from(threshold).unwrap_or(0);
-    if let Some(server) = Server::current() {
-        server.with_engine(|engine| engine.set_flush_threshold(id, bytes));
-    }
+    server.with_engine(|engine| engine.set_flush_threshold(id, bytes));
 }
 
 fn weak(buffer: &Hash) -> Result<Scalar> {
@@ -276,10 +295,10 @@ fn new(arguments: &Arguments<'_>) -> Result<Returned> {
     }
     let threshold = match options.get("flush")? {
         Some(given) => given.integer()?,
-        None => default_threshold(perl)?,
+        None => default_threshold(&server)?,
     };
     options.insert("flush", Scalar::from_integer(perl, threshold))?;
-    set_threshold(id, threshold);
+    set_threshold(&server, id, threshold);
     options.attach(Reply::new(id));
     options.bless(&class)?;
     watch(&server, perl, id, &options)?;
@@ -322,7 +341,7 @@ fn watch(server: &Server, perl: Perl, id: RequestId, buffer: &Hash) -> Result<()
 
 /// `$buffer->print(@list)`: true, or the empty list once the client is gone.
 fn print(arguments: &Arguments<'_>) -> Result<Returned> {
-    Output::Buffer(this(arguments)?).append(arguments.perl(), rest(arguments))
+    Output::Buffer(this(arguments)?).append(arguments, rest(arguments))
 }
 
 /// `$buffer->flush($threshold?)`
@@ -331,13 +350,16 @@ fn flush(arguments: &Arguments<'_>) -> Result<Returned> {
     let Some(reply) = buffer.attached::<Reply>() else {
         return Ok(Returned::Nothing);
     };
+    let server = Server::current();
     if let Some(threshold) = defined(arguments.get(1))? {
         let threshold = threshold.integer()?;
         let value = Scalar::from_integer(arguments.perl(), threshold);
         buffer.insert("flush", value)?;
-        set_threshold(reply.id, threshold);
+        if let Some(server) = &server {
+            set_threshold(server, reply.id, threshold);
+        }
     }
-    let Some(server) = Server::current() else {
+    let Some(server) = server else {
         return Ok(Returned::Nothing);
     };
     if server.with_engine(|engine| engine.pending_output(reply.id)) > 0 {

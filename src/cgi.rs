@@ -67,7 +67,6 @@ fn fh(arguments: &Arguments<'_>) -> Result<Returned> {
 
 /// `$cgi->header(\%fields?)`: prints the head of the reply.
 fn header(arguments: &Arguments<'_>) -> Result<Returned> {
-    let perl = arguments.perl();
     let object = this(arguments)?;
     let output = Output::of(&object)?
         .ok_or_else(|| Error::croak("Can`t print headers to closed socket!"))?;
@@ -79,15 +78,23 @@ fn header(arguments: &Arguments<'_>) -> Result<Returned> {
         ),
         None => None,
     };
-    let head = header::head(fields.as_ref(), &cookie_lines(&object)?)?;
-    output.write_head(perl, &head)
+    let Some(server) = Server::current() else {
+        return Ok(Returned::Nothing);
+    };
+    let keys = &server.names().keys;
+    let cookies = defined(object.get(&keys.cookie_lines)?)?;
+    let mut head = server.take_scratch();
+    header::append_head(&mut head, keys, fields.as_ref(), cookies.as_ref())?;
+    let returned = output.write_head(arguments, &head);
+    server.put_back_scratch(head);
+    returned
 }
 
 /// `$cgi->print(@list)`
 fn print(arguments: &Arguments<'_>) -> Result<Returned> {
     let output = Output::of(&this(arguments)?)?
         .ok_or_else(|| Error::croak("Can`t print to closed socket!"))?;
-    output.append(arguments.perl(), buffer::rest(arguments))
+    output.append(arguments, buffer::rest(arguments))
 }
 
 /// `$cgi->set_cookies(\%cookies, $lifetime?)`: `header` sends them.

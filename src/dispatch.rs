@@ -38,7 +38,7 @@ pub fn dispatch(server: &Server, perl: Perl, event: Event) -> Result<()> {
 
 fn act(server: &Server, perl: Perl, event: Event) -> Result<()> {
     match event {
-        Event::Multipart { request, head } => multipart(server, perl, request, head),
+        Event::Multipart { request, head } => multipart(server, request, head),
         Event::Field {
             request,
             name,
@@ -102,8 +102,8 @@ fn warn_of(perl: Perl, error: Error) -> Result<()> {
     }
 }
 
-fn multipart(server: &Server, perl: Perl, id: RequestId, head: Rc<Head>) -> Result<()> {
-    let Some(request) = begin(server, perl, id, head, None)? else {
+fn multipart(server: &Server, id: RequestId, head: Rc<Head>) -> Result<()> {
+    let Some(request) = begin(server, id, head, None)? else {
         return Ok(());
     };
     call_hook(&request, "on_multipart", &[])?;
@@ -172,18 +172,18 @@ fn complete(
     body: Option<Vec<u8>>,
 ) -> Result<()> {
     let request = match head {
-        Some(head) => begin(server, perl, id, head, body)?,
+        Some(head) => begin(server, id, head, body)?,
         None => server.request(id),
     };
     let Some(request) = request else {
         return Ok(());
     };
     if let Some(object) = &request.object {
-        object.insert("received", Scalar::from_integer(perl, 1))?;
+        object.insert(&server.names().keys.received, Scalar::from_integer(perl, 1))?;
         if request.watches_client {
             server.with_engine(|engine| engine.watch_disconnect(id));
         }
-        call_main(perl, &request.listener, object)?;
+        call_main(server, &request.listener, object)?;
     }
     drop(request);
     server.release_object(id);
@@ -192,23 +192,21 @@ fn complete(
 
 /// Calls `HTTP::Server::EV::PortListener::_run_callback`, which has the label
 /// that `$cgi->next` jumps to, or its sister that makes a Coro thread first.
-fn call_main(perl: Perl, listener: &Hash, object: &Hash) -> Result<()> {
-    let threading = match listener.get("threading")? {
+fn call_main(server: &Server, listener: &Hash, object: &Hash) -> Result<()> {
+    let names = server.names();
+    let threading = match listener.get(&names.keys.threading)? {
         Some(threading) => threading.is_true()?,
         None => false,
     };
     let runner = match threading {
-        true => "HTTP::Server::EV::PortListener::_run_callback_in_thread",
-        false => "HTTP::Server::EV::PortListener::_run_callback",
+        true => &names.run_callback_in_thread,
+        false => &names.run_callback,
     };
-    let Some(runner) = perl.code(runner) else {
-        return Ok(());
-    };
-    let callback = match listener.get("cb")? {
-        Some(callback) => callback,
-        None => return Ok(()),
-    };
-    call_or_warn(&runner, &[callback, object.reference()])
+    let callback = listener.get(&names.keys.callback)?;
+    match (runner, callback) {
+        (Some(runner), Some(callback)) => call_or_warn(runner, &[callback, object.reference()]),
+        _ => Ok(()),
+    }
 }
 
 fn failed(server: &Server, id: RequestId) -> Result<()> {
@@ -270,7 +268,6 @@ fn listener_drained(server: &Server, id: ListenerId) -> Result<()> {
 /// Makes the request object and enters the request into the table.
 fn begin(
     server: &Server,
-    perl: Perl,
     id: RequestId,
     head: Rc<Head>,
     body: Option<Vec<u8>>,
@@ -281,7 +278,7 @@ fn begin(
     };
     // Of these methods nothing more is expected from the client.
     let watches_client = matches!(head.request.method(), b"GET" | b"POST");
-    let object = request::create(perl, id, head, &listener, body)?;
+    let object = request::create(server, id, head, &listener, body)?;
     let request = Request {
         listener,
         object: Some(object),

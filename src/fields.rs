@@ -7,8 +7,9 @@ use std::rc::Rc;
 use engine::Head;
 use engine::form::cookies;
 use engine::form::urlencoded::{self, Field};
-use perl_xs::{Array, Hash, Key, Lazy, Perl, Result, Scalar};
+use perl_xs::{Array, Hash, Key, Lazy, Perl, Result, Scalar, SharedKey};
 
+use crate::names::{Keys, Names};
 use crate::options::FormOptions;
 use crate::text;
 
@@ -74,10 +75,11 @@ impl Fields {
     }
 }
 
-/// Gives the request object the hashes `kind` and `kind_a` of a form.
+/// Gives the request object the two hashes of a form under these keys.
 pub fn insert_form(
     object: &Hash,
-    kind: &str,
+    last: &SharedKey,
+    all: &SharedKey,
     form: Form,
     options: urlencoded::Options,
 ) -> Result<()> {
@@ -86,17 +88,23 @@ pub fn insert_form(
         options,
         other: RefCell::default(),
     });
-    object.insert_lazy(kind, Rc::new(LastValues(fields.clone())))?;
-    object.insert_lazy(format!("{kind}_a"), Rc::new(AllValues(fields)))
+    object.insert_lazy(last, Rc::new(LastValues(fields.clone())))?;
+    object.insert_lazy(all, Rc::new(AllValues(fields)))
 }
 
 /// Gives the request object the hashes `get` and `get_a`, if its query has fields.
-pub fn insert_query(object: &Hash, head: &Rc<Head>, options: urlencoded::Options) -> Result<()> {
+pub fn insert_query(
+    keys: &Keys,
+    object: &Hash,
+    head: &Rc<Head>,
+    options: urlencoded::Options,
+) -> Result<()> {
     let query = head.request.query().unwrap_or_default();
     if !urlencoded::has_fields(query, &options) {
         return Ok(());
     }
-    insert_form(object, "get", Form::Query(head.clone()), options)
+    let (last, all) = (&keys.parameters, &keys.all_parameters);
+    insert_form(object, last, all, Form::Query(head.clone()), options)
 }
 
 /// The body of an urlencoded request as it came.
@@ -127,7 +135,7 @@ impl Lazy for Cookies {
 }
 
 /// Gives the request object the hash `cookies`, if there are any.
-pub fn insert_cookies(object: &Hash, head: &Rc<Head>, max_cookies: u64) -> Result<()> {
+pub fn insert_cookies(keys: &Keys, object: &Hash, head: &Rc<Head>, max_cookies: u64) -> Result<()> {
     let line = head.request.header("Cookie").unwrap_or_default();
     if !cookies::has_cookies(line, max_cookies) {
         return Ok(());
@@ -136,27 +144,22 @@ pub fn insert_cookies(object: &Hash, head: &Rc<Head>, max_cookies: u64) -> Resul
         head: head.clone(),
         max_cookies,
     };
-    object.insert_lazy("cookies", Rc::new(cookies))
+    object.insert_lazy(&keys.cookies, Rc::new(cookies))
 }
 
 /// How the fields of this request are to be read.
-pub fn options(perl: Perl, forms: &FormOptions) -> Result<urlencoded::Options> {
+pub fn options(names: &Names, forms: &FormOptions) -> Result<urlencoded::Options> {
     let max_fields = match forms.max_fields {
         Some(max_fields) => max_fields,
-        None => default_max_fields(perl)?,
+        None => {
+            let fields = names.variables.max_urlencoded_fields.get().integer()?;
+            u64::try_from(fields).unwrap_or(0)
+        }
     };
     Ok(urlencoded::Options {
         max_fields,
         plus_as_space: forms.plus_as_space,
     })
-}
-
-/// `$HTTP::Server::EV::CGI::MAX_URLENCODED_FIELDS` counts as it is now.
-fn default_max_fields(perl: Perl) -> Result<u64> {
-    let fields = perl
-        .scalar_variable("HTTP::Server::EV::CGI::MAX_URLENCODED_FIELDS")
-        .integer()?;
-    Ok(u64::try_from(fields).unwrap_or(0))
 }
 
 /// Adds a part of a multipart form to the hashes `kind` and `kind_a` of the request

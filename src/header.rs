@@ -2,36 +2,63 @@
 
 use std::time::{Duration, SystemTime};
 
-use perl_xs::{Error, Hash, Result};
+use perl_xs::{Error, Hash, Result, Scalar};
 
+use crate::names::Keys;
 use crate::value::truth;
 
 const SERVER: &[u8] = b"Perl HTTP::Server::EV";
 const STATUS: &[u8] = b"200 OK";
 const CONTENT_TYPE: &[u8] = b"text/html";
 
-/// The head of a reply: status line, `Server`, the cookies, `Content-Type`, and
-/// what else the application gives, in its hash's order. Bytes that would end a
+/// Appends the head of a reply: status line, `Server`, the cookies, `Content-Type`,
+/// and what else the application gives, in its hash's order. Bytes that would end a
 /// line are left out of every value.
-pub fn head(fields: Option<&Hash>, cookies: &[u8]) -> Result<Vec<u8>> {
-    let mut head = b"HTTP/1.1 ".to_vec();
-    append_clean(&mut head, &value_or(fields, "STATUS", STATUS)?);
-    head.extend_from_slice(b"\r\n");
-    append_line(&mut head, b"Server", &value_or(fields, "Server", SERVER)?);
-    head.extend_from_slice(cookies);
-    append_line(
-        &mut head,
-        b"Content-Type",
-        &value_or(fields, "Content-Type", CONTENT_TYPE)?,
-    );
-    for (key, value) in fields.map_or_else(|| Ok(Vec::new()), Hash::pairs)? {
-        let name = key.bytes.as_slice();
-        if !matches!(name, b"STATUS" | b"Server" | b"Content-Type") {
-            append_line(&mut head, name, &value.bytes()?);
+pub fn append_head(
+    head: &mut Vec<u8>,
+    keys: &Keys,
+    fields: Option<&Hash>,
+    cookies: Option<&Scalar>,
+) -> Result<()> {
+    let mut known = 0;
+    let mut given = |key| match fields {
+        Some(fields) => {
+            let value = fields.get(key)?;
+            known += usize::from(value.is_some());
+            truth(value)
         }
+        None => Ok(None),
+    };
+    head.extend_from_slice(b"HTTP/1.1 ");
+    append_value_or(head, given(&keys.status_line)?, STATUS)?;
+    head.extend_from_slice(b"\r\nServer: ");
+    append_value_or(head, given(&keys.server)?, SERVER)?;
+    head.extend_from_slice(b"\r\n");
+    if let Some(lines) = cookies {
+        lines.append_bytes_to(head)?;
+    }
+    head.extend_from_slice(b"Content-Type: ");
+    append_value_or(head, given(&keys.content_type)?, CONTENT_TYPE)?;
+    head.extend_from_slice(b"\r\n");
+    match fields {
+        Some(fields) if fields.len()? > known => append_others(head, fields)?,
+        _ => {}
     }
     head.extend_from_slice(b"\r\n");
-    Ok(head)
+    Ok(())
+}
+
+fn append_others(head: &mut Vec<u8>, fields: &Hash) -> Result<()> {
+    for (key, value) in fields.pairs()? {
+        let name = key.bytes.as_slice();
+        if !matches!(name, b"STATUS" | b"Server" | b"Content-Type") {
+            append_clean(head, name);
+            head.extend_from_slice(b": ");
+            append_value(head, &value)?;
+            head.extend_from_slice(b"\r\n");
+        }
+    }
+    Ok(())
 }
 
 /// The `Set-Cookie` lines of the pairs, which expire `lifetime` seconds from now.
@@ -73,12 +100,25 @@ fn expires(lifetime: i64) -> Result<String> {
     }
 }
 
-fn value_or(fields: Option<&Hash>, name: &str, default: &[u8]) -> Result<Vec<u8>> {
-    let given = match fields {
-        Some(fields) => truth(fields.get(name)?)?,
-        None => None,
-    };
-    given.map_or_else(|| Ok(default.to_vec()), |value| value.bytes())
+fn append_value_or(line: &mut Vec<u8>, value: Option<Scalar>, default: &[u8]) -> Result<()> {
+    match value {
+        Some(value) => append_value(line, &value),
+        None => {
+            line.extend_from_slice(default);
+            Ok(())
+        }
+    }
+}
+
+/// As [`append_clean`], without a copy of a value that is clean.
+fn append_value(line: &mut Vec<u8>, value: &Scalar) -> Result<()> {
+    let start = line.len();
+    value.append_bytes_to(line)?;
+    if line[start..].iter().any(ends_line) {
+        let dirty = line.split_off(start);
+        append_clean(line, &dirty);
+    }
+    Ok(())
 }
 
 fn append_line(lines: &mut Vec<u8>, name: &[u8], value: &[u8]) {
@@ -90,8 +130,9 @@ fn append_line(lines: &mut Vec<u8>, name: &[u8], value: &[u8]) {
 
 /// Appends without the bytes by which a value could add lines of its own.
 fn append_clean(line: &mut Vec<u8>, value: &[u8]) {
-    let clean = value
-        .iter()
-        .filter(|byte| !matches!(byte, b'\r' | b'\n' | 0));
-    line.extend(clean);
+    line.extend(value.iter().filter(|byte| !ends_line(byte)));
+}
+
+fn ends_line(byte: &u8) -> bool {
+    matches!(byte, b'\r' | b'\n' | 0)
 }

@@ -11,6 +11,7 @@
 //! | `functions.rs` | the functions below the objects, for old programs |
 //! | `buffer.rs` | `HTTP::Server::EV::Buffer` |
 //! | `multipart_file.rs` | `HTTP::Server::EV::MultipartFile` |
+//! | `names.rs` | what every request asks Perl for by its name |
 //! | `text.rs` | decoded text as Perl strings |
 //! | `value.rs` | arguments and options that may be missing |
 //!
@@ -29,6 +30,7 @@ mod functions;
 mod header;
 mod listener;
 mod multipart_file;
+mod names;
 mod options;
 mod request;
 mod server;

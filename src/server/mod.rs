@@ -1,6 +1,7 @@
 //! What this thread serves: the engine, and which Perl objects belong to which
-//! request. Its part in EV's loop is in `turn.rs`.
+//! request. Its part in EV's loop is in `turn.rs`, its tables are of `slots.rs`.
 
+mod slots;
 mod turn;
 
 use std::cell::{Cell, RefCell};
@@ -15,22 +16,29 @@ use engine::{Engine, ListenerId, RequestId, TemporaryFile, WorkId, Writer};
 use perl_ev::{Driver, Sleep};
 use perl_xs::{Arguments, Code, Error, Hash, Perl, Result, Returned, Scalar};
 
+use self::slots::Slots;
+use crate::names::Names;
+
 thread_local! {
     static SERVER: RefCell<Option<Rc<Server>>> = const { RefCell::new(None) };
     /// The interpreter ends, or has: nothing is started any more.
     static HAS_ENDED: Cell<bool> = const { Cell::new(false) };
 }
 
+/// Bytes that are kept for texts to come.
+const MOST_SCRATCH: usize = 16 * 1024;
+
 /// The engine and the Perl objects it is known by.
 pub struct Server {
     perl: Perl,
+    names: Rc<Names>,
     engine: RefCell<Engine>,
     driver: RefCell<Option<Driver>>,
     forks: Cell<perl_ev::Forks>,
     /// What the loop was told before it last slept, until it calls back.
     last_sleep: Cell<Option<Sleep>>,
-    listeners: RefCell<HashMap<ListenerId, Hash>>,
-    requests: RefCell<HashMap<RequestId, Request>>,
+    listeners: RefCell<Slots<ListenerId, Hash>>,
+    requests: RefCell<Slots<RequestId, Request>>,
     waiting_for_drain: RefCell<HashMap<RequestId, DrainWait>>,
     waiting_for_stop: RefCell<HashMap<ListenerId, Vec<Code>>>,
     /// Finished replies that their clients are still taking, by descriptor.
@@ -39,7 +47,8 @@ pub struct Server {
     deferred: RefCell<VecDeque<(Code, Vec<Scalar>)>>,
     late_commands: RefCell<Vec<(RequestId, Command)>>,
     temporary_directory: RefCell<Vec<u8>>,
-    temporary_directory_variable: Scalar,
+    /// Memory for the next text that is made for the engine.
+    scratch: RefCell<Vec<u8>>,
 }
 
 /// What is known of a request until its reply is finished.
@@ -77,6 +86,7 @@ impl Server {
         let descriptor = engine.as_raw_fd();
         let server = Rc::new(Server {
             perl,
+            names: Rc::new(Names::new(perl)),
             engine: RefCell::new(engine),
             driver: RefCell::default(),
             forks: Cell::new(perl_ev::forks()),
@@ -90,7 +100,7 @@ impl Server {
             deferred: RefCell::default(),
             late_commands: RefCell::default(),
             temporary_directory: RefCell::default(),
-            temporary_directory_variable: perl.scalar_variable("HTTP::Server::EV::tmp_path"),
+            scratch: RefCell::default(),
         });
         let driver = Driver::start(perl, descriptor, server.clone())?;
         server.driver.replace(Some(driver));
@@ -102,6 +112,22 @@ impl Server {
     /// The server of this thread, if it was started.
     pub fn current() -> Option<Rc<Server>> {
         SERVER.with_borrow(|server| server.clone())
+    }
+
+    pub fn names(&self) -> &Rc<Names> {
+        &self.names
+    }
+
+    /// An empty buffer, with memory if another was put back.
+    pub fn take_scratch(&self) -> Vec<u8> {
+        self.scratch.take()
+    }
+
+    /// The text was handed on: its memory is for the next one, unless it is much.
+    pub fn put_back_scratch(&self, mut text: Vec<u8>) {
+        text.clear();
+        text.shrink_to(MOST_SCRATCH);
+        self.scratch.replace(text);
     }
 
     /// Lends the engine to `act`, which must not call Perl or drop its values.
@@ -119,25 +145,27 @@ impl Server {
     }
 
     pub fn add_listener(&self, id: ListenerId, listener: Hash) {
-        self.listeners.borrow_mut().insert(id, listener);
+        let replaced = self.listeners.borrow_mut().insert(id, listener);
+        drop(replaced);
     }
 
     pub fn listener(&self, id: ListenerId) -> Option<Hash> {
-        self.listeners.borrow().get(&id).cloned()
+        self.listeners.borrow().get(id).cloned()
     }
 
     pub fn add_request(&self, id: RequestId, request: Request) {
-        self.requests.borrow_mut().insert(id, request);
+        let replaced = self.requests.borrow_mut().insert(id, request);
+        drop(replaced);
     }
 
     pub fn request(&self, id: RequestId) -> Option<Request> {
-        self.requests.borrow().get(&id).cloned()
+        self.requests.borrow().get(id).cloned()
     }
 
     /// The Buffer of the request was made.
     pub fn set_buffer(&self, id: RequestId, weak: Scalar) {
         let mut requests = self.requests.borrow_mut();
-        let replaced = match requests.get_mut(&id) {
+        let replaced = match requests.get_mut(id) {
             Some(request) => request.buffer.replace(weak),
             None => None,
         };
@@ -163,7 +191,7 @@ impl Server {
     /// Sets the file that is being received, and returns the one before it.
     pub fn set_file(&self, id: RequestId, file: Option<Hash>) -> Option<Hash> {
         let mut requests = self.requests.borrow_mut();
-        let request = requests.get_mut(&id)?;
+        let request = requests.get_mut(id)?;
         std::mem::replace(&mut request.file, file)
     }
 
@@ -172,7 +200,7 @@ impl Server {
         let object = self
             .requests
             .borrow_mut()
-            .get_mut(&id)
+            .get_mut(id)
             .and_then(|request| request.object.take());
         drop(object);
     }
@@ -201,7 +229,7 @@ impl Server {
 
     /// Drops what is known of the request.
     pub fn forget(&self, id: RequestId) {
-        let request = self.requests.borrow_mut().remove(&id);
+        let request = self.requests.borrow_mut().remove(id);
         drop(request);
     }
 
@@ -258,7 +286,7 @@ impl Server {
 
     /// `$HTTP::Server::EV::tmp_path` counts as it is when a file is created.
     fn follow_temporary_directory(&self) -> Result<()> {
-        let path = self.temporary_directory_variable.bytes()?;
+        let path = self.names.variables.temporary_directory.get().bytes()?;
         if path.is_empty() || *self.temporary_directory.borrow() == path {
             return Ok(());
         }

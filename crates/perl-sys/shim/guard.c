@@ -75,8 +75,15 @@ static SV *take_results(pTHX_ I32 context, I32 count)
     return result;
 }
 
+/* Whether `$@` has nothing to keep: after the call it is cleared again. */
+static bool is_clear(SV *error)
+{
+    return SvREFCNT(error) == 1 && SvPOK(error) && SvCUR(error) == 0 && !SvROK(error)
+           && !SvMAGICAL(error) && !SvREADONLY(error);
+}
+
 /* The call inside the guard. A stack of its own keeps `last`, `next` and `return` in; `$@` is the
- * caller's, so it is local; G_EVAL holds exceptions. */
+ * caller's, so what it has is kept; G_EVAL holds exceptions. */
 static int call_on_own_stack(pTHX_ struct perl_shim_call *call)
 {
     static const I32 contexts[] = { G_VOID, G_SCALAR, G_LIST };
@@ -90,7 +97,8 @@ static int call_on_own_stack(pTHX_ struct perl_shim_call *call)
     PUSHSTACKi(PERLSI_REQUIRE);
     ENTER;
     SAVETMPS;
-    save_scalar(PL_errgv);
+    if (!is_clear(ERRSV))
+        save_scalar(PL_errgv);
 
     PUSHMARK(SP);
     EXTEND(SP, (SSize_t)call->count);
@@ -99,8 +107,10 @@ static int call_on_own_stack(pTHX_ struct perl_shim_call *call)
     PUTBACK;
     count = call_sv(call->callable, context | G_EVAL | (call->method ? G_METHOD : 0));
 
-    if (is_exception(ERRSV))
-        error = SvREFCNT_inc(ERRSV);
+    if (is_exception(ERRSV)) {
+        error = newSVsv(ERRSV);
+        CLEAR_ERRSV();
+    }
     result = take_results(aTHX_ context, count);
     if (error)
         SvREFCNT_dec(result);

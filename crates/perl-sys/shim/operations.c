@@ -242,14 +242,18 @@ static void array_values(pTHX_ struct perl_shim_work *work)
     work->result = SvREFCNT_inc((SV *)values);
 }
 
-/* other: a name; flag: a referent kind -> result: the variable, made if need be */
+/* other: a name; flag: a referent kind -> result: the variable, glob or package, made if need be */
 static void variable(pTHX_ struct perl_shim_work *work)
 {
     const char *const name = SvPV_nolen(work->other);
     const I32 create = GV_ADD | (SvUTF8(work->other) ? SVf_UTF8 : 0);
     SV *found;
 
-    if (work->flag == REFERENT_HASH)
+    if (work->flag == REFERENT_GLOB)
+        found = (SV *)gv_fetchsv(work->other, GV_ADD, SVt_PV);
+    else if (work->flag == REFERENT_STASH)
+        found = (SV *)gv_stashsv(work->other, GV_ADD);
+    else if (work->flag == REFERENT_HASH)
         found = (SV *)get_hv(name, create);
     else if (work->flag == REFERENT_ARRAY)
         found = (SV *)get_av(name, create);

@@ -66,7 +66,7 @@
 
 enum { STATUS_OK, STATUS_DIED, STATUS_EXITED };
 enum { CONTEXT_VOID, CONTEXT_SCALAR, CONTEXT_LIST };
-enum { REFERENT_ANY, REFERENT_HASH, REFERENT_ARRAY, REFERENT_CODE };
+enum { REFERENT_ANY, REFERENT_HASH, REFERENT_ARRAY, REFERENT_CODE, REFERENT_GLOB, REFERENT_STASH };
 
 /* Bits of perl_shim_state. */
 enum {
@@ -104,6 +104,14 @@ struct perl_shim_work {
     int flag;
     SV *result; /* owned */
     SV *error;  /* owned; set with STATUS_DIED */
+};
+
+/* A key of a hash. */
+struct perl_shim_key {
+    const char *bytes;
+    int32_t length;
+    int32_t utf8;
+    SV *shared; /* the same as perl_shim_new_shared_key made it, or NULL */
 };
 
 /* A guarded call of a sub or method. */

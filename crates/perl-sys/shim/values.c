@@ -68,6 +68,13 @@ SV *perl_shim_new_reference(void *perl, SV *sv)
     return newRV_inc(sv);
 }
 
+/* A string that is among the keys perl shares, and so need not be hashed when a hash is asked for it. */
+SV *perl_shim_new_shared_key(void *perl, const char *bytes, size_t length)
+{
+    dSHIM;
+    return newSVpvn_share(length ? bytes : "", (I32)length, 0);
+}
+
 int perl_shim_is_perl_utf8(void *perl, const char *bytes, size_t length)
 {
     dSHIM;
@@ -202,6 +209,45 @@ const char *perl_shim_class(void *perl, SV *sv, size_t *length, int *utf8)
     return HvNAME_get(stash);
 }
 
+/* ---- References, objects and globs ---- */
+
+/* Says 0 where that may die, warn or free something. */
+int perl_shim_weaken_plain(void *perl, SV *sv)
+{
+    dSHIM;
+    if (SvTYPE(sv) > SVt_PVMG || SvREADONLY(sv) || !SvROK(sv) || SvWEAKREF(sv))
+        return 0;
+    if (SvREFCNT(SvRV(sv)) <= 1)
+        return 0;
+    sv_rvweaken(sv);
+    return 1;
+}
+
+/* Blesses what is no object yet into a package, by its stash. Says 0 where that may die. */
+int perl_shim_bless_plain(void *perl, SV *referent, SV *stash)
+{
+    dSHIM;
+    SV *reference;
+
+    if (SvREADONLY(referent) || SvOBJECT(referent) || !HvNAME_get((HV *)stash))
+        return 0;
+#ifdef HvSTASH_IS_CLASS
+    if (HvSTASH_IS_CLASS((HV *)stash))
+        return 0;
+#endif
+    reference = newRV_inc(referent);
+    sv_bless(reference, (HV *)stash);
+    SvREFCNT_dec_NN(reference);
+    return 1;
+}
+
+/* The scalar variable of a glob, as it is now; not owned, or NULL if somebody took the glob apart. */
+SV *perl_shim_glob_scalar(void *perl, SV *glob)
+{
+    dSHIM;
+    return isGV_with_GP(glob) ? GvSVn((GV *)glob) : NULL;
+}
+
 /* ---- Hashes and arrays without magic or restrictions ---- */
 
 /* Magic that only hangs there has no part in what is done to the container. */
@@ -222,42 +268,42 @@ static bool is_plain(SV *container)
 }
 
 /* What the functions of hv.h do, past what hangs on the hash. */
-static void *at_key(pTHX_ SV *hash, const char *key, int32_t length, int action, SV *value)
+static void *at_key(pTHX_ SV *hash, const struct perl_shim_key *key, int action, SV *value)
 {
     const U32 magical = SvMAGICAL(hash);
     void *result;
 
     SvMAGICAL_off(hash);
-    result = hv_common((HV *)hash, NULL, key, (STRLEN)(length < 0 ? -length : length),
-                       length < 0 ? HVhek_UTF8 : 0, action, value, 0);
+    result = hv_common((HV *)hash, key->shared, key->bytes, (STRLEN)key->length,
+                       key->utf8 ? HVhek_UTF8 : 0, action, value, 0);
     SvFLAGS(hash) |= magical;
     return result;
 }
 
-static SV **slot_of(pTHX_ SV *hash, const char *key, int32_t length)
+static SV **slot_of(pTHX_ SV *hash, const struct perl_shim_key *key)
 {
-    return (SV **)at_key(aTHX_ hash, key, length, HV_FETCH_JUST_SV, NULL);
+    return (SV **)at_key(aTHX_ hash, key, HV_FETCH_JUST_SV, NULL);
 }
 
 /* The functions of this section say 0, and do nothing, when the container is not plain, or what is to be
- * stored no scalar. The length of a key is negative for one in UTF-8. */
+ * stored no scalar. */
 
 /* *value: not owned, or NULL */
-int perl_shim_hash_fetch(void *perl, SV *hash, const char *key, int32_t length, SV **value)
+int perl_shim_hash_fetch(void *perl, SV *hash, const struct perl_shim_key *key, SV **value)
 {
     dSHIM;
     SV **slot;
 
     if (!is_plain(hash))
         return 0;
-    slot = slot_of(aTHX_ hash, key, length);
+    slot = slot_of(aTHX_ hash, key);
     *value = slot ? *slot : NULL;
     return 1;
 }
 
 /* Takes the reference to `value`; *replaced: what was there, owned, or NULL. hv_store would free that,
  * and so perhaps run code. */
-int perl_shim_hash_store(void *perl, SV *hash, const char *key, int32_t length, SV *value,
+int perl_shim_hash_store(void *perl, SV *hash, const struct perl_shim_key *key, SV *value,
                          SV **replaced)
 {
     dSHIM;
@@ -271,41 +317,41 @@ int perl_shim_hash_store(void *perl, SV *hash, const char *key, int32_t length, 
         return 0;
 #ifdef HV_FETCH_EMPTY_HE
     /* One look at the hash for both: the entry, with NULL in it if it is new. */
-    entry = (HE *)at_key(aTHX_ hash, key, length, HV_FETCH_LVALUE | HV_FETCH_EMPTY_HE, NULL);
+    entry = (HE *)at_key(aTHX_ hash, key, HV_FETCH_LVALUE | HV_FETCH_EMPTY_HE, NULL);
     *replaced = HeVAL(entry);
     HeVAL(entry) = value;
 #else
-    slot = slot_of(aTHX_ hash, key, length);
+    slot = slot_of(aTHX_ hash, key);
     *replaced = slot ? *slot : NULL;
     if (slot)
         *slot = value;
     else
-        (void)at_key(aTHX_ hash, key, length, HV_FETCH_ISSTORE | HV_FETCH_JUST_SV, value);
+        (void)at_key(aTHX_ hash, key, HV_FETCH_ISSTORE | HV_FETCH_JUST_SV, value);
 #endif
     return 1;
 }
 
 /* *value: owned, or NULL */
-int perl_shim_hash_delete(void *perl, SV *hash, const char *key, int32_t length, SV **value)
+int perl_shim_hash_delete(void *perl, SV *hash, const struct perl_shim_key *key, SV **value)
 {
     dSHIM;
     SV **slot;
 
     if (!is_plain(hash))
         return 0;
-    slot = slot_of(aTHX_ hash, key, length);
+    slot = slot_of(aTHX_ hash, key);
     *value = slot ? SvREFCNT_inc(*slot) : NULL;
     if (slot)
-        (void)at_key(aTHX_ hash, key, length, HV_DELETE | G_DISCARD, NULL);
+        (void)at_key(aTHX_ hash, key, HV_DELETE | G_DISCARD, NULL);
     return 1;
 }
 
-int perl_shim_hash_exists(void *perl, SV *hash, const char *key, int32_t length, int *exists)
+int perl_shim_hash_exists(void *perl, SV *hash, const struct perl_shim_key *key, int *exists)
 {
     dSHIM;
     if (!is_plain(hash))
         return 0;
-    *exists = at_key(aTHX_ hash, key, length, HV_FETCH_ISEXISTS, NULL) ? 1 : 0;
+    *exists = at_key(aTHX_ hash, key, HV_FETCH_ISEXISTS, NULL) ? 1 : 0;
     return 1;
 }
 

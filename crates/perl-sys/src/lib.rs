@@ -47,6 +47,10 @@ pub const REFERENT_HASH: c_int = 1;
 pub const REFERENT_ARRAY: c_int = 2;
 /// A sub.
 pub const REFERENT_CODE: c_int = 3;
+/// A glob; for a variable's name only.
+pub const REFERENT_GLOB: c_int = 4;
+/// The hash of a package; for its name only.
+pub const REFERENT_STASH: c_int = 5;
 
 /// Bit of [`perl_shim_state`]: reading the value runs get magic (it is tied, say).
 pub const STATE_MAGICAL: u32 = 1;
@@ -147,6 +151,20 @@ impl Default for Work {
             error: null_mut(),
         }
     }
+}
+
+/// A key of a hash.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// The internal bytes.
+    pub bytes: *const c_char,
+    /// How many bytes.
+    pub length: i32,
+    /// Not 0 if they are UTF-8.
+    pub utf8: i32,
+    /// The same key as [`perl_shim_new_shared_key`] made it, or null.
+    pub shared: *mut SV,
 }
 
 /// Arguments and results of a guarded call.
@@ -255,6 +273,11 @@ unsafe extern "C" {
     pub fn perl_shim_new_hash(perl: *mut PerlInterpreter) -> *mut SV;
     pub fn perl_shim_new_array(perl: *mut PerlInterpreter) -> *mut SV;
     pub fn perl_shim_new_reference(perl: *mut PerlInterpreter, sv: *mut SV) -> *mut SV;
+    pub fn perl_shim_new_shared_key(
+        perl: *mut PerlInterpreter,
+        bytes: *const c_char,
+        length: usize,
+    ) -> *mut SV;
     pub fn perl_shim_is_perl_utf8(
         perl: *mut PerlInterpreter,
         bytes: *const c_char,
@@ -279,33 +302,37 @@ unsafe extern "C" {
         utf8: *mut c_int,
     ) -> *const c_char;
 
+    pub fn perl_shim_weaken_plain(perl: *mut PerlInterpreter, sv: *mut SV) -> c_int;
+    pub fn perl_shim_bless_plain(
+        perl: *mut PerlInterpreter,
+        referent: *mut SV,
+        stash: *mut SV,
+    ) -> c_int;
+    pub fn perl_shim_glob_scalar(perl: *mut PerlInterpreter, glob: *mut SV) -> *mut SV;
+
     pub fn perl_shim_hash_fetch(
         perl: *mut PerlInterpreter,
         hash: *mut SV,
-        key: *const c_char,
-        length: i32,
+        key: *const Key,
         value: *mut *mut SV,
     ) -> c_int;
     pub fn perl_shim_hash_store(
         perl: *mut PerlInterpreter,
         hash: *mut SV,
-        key: *const c_char,
-        length: i32,
+        key: *const Key,
         value: *mut SV,
         replaced: *mut *mut SV,
     ) -> c_int;
     pub fn perl_shim_hash_delete(
         perl: *mut PerlInterpreter,
         hash: *mut SV,
-        key: *const c_char,
-        length: i32,
+        key: *const Key,
         value: *mut *mut SV,
     ) -> c_int;
     pub fn perl_shim_hash_exists(
         perl: *mut PerlInterpreter,
         hash: *mut SV,
-        key: *const c_char,
-        length: i32,
+        key: *const Key,
         exists: *mut c_int,
     ) -> c_int;
     pub fn perl_shim_hash_count(

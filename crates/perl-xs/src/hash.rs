@@ -1,31 +1,22 @@
 //! Hashes.
 
-use std::ffi::c_char;
 use std::ptr::null_mut;
 use std::rc::Rc;
 
 use perl_sys::{self as sys, Operation, Work};
 
-use crate::scalar::is_perl_utf8;
-use crate::{Array, Error, Lazy, Perl, Result, Scalar, lazy};
+use crate::key::{AsKey, Key, KeyBytes};
+use crate::{Array, Class, Lazy, Perl, Result, Scalar, lazy};
 
 /// A Perl hash.
 ///
 /// Values are stored as they are, not copied: the hash then shares the variable with whoever else holds it. Keys are bytes,
-/// in which characters above 127 mean Latin-1, as in Perl; the functions named `…_text` take Unicode keys.
+/// in which characters above 127 mean Latin-1, as in Perl, or a [`SharedKey`](crate::SharedKey), which is faster; the
+/// functions named `…_text` take Unicode keys.
 #[derive(Clone, Debug)]
 pub struct Hash {
     /// INVARIANT: a hash.
     value: Scalar,
-}
-
-/// A key as Perl has it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Key {
-    /// The internal bytes.
-    pub bytes: Vec<u8>,
-    /// Whether they are UTF-8.
-    pub is_utf8: bool,
 }
 
 impl Hash {
@@ -47,18 +38,18 @@ impl Hash {
     }
 
     /// The value of a key. It is the variable in the hash; of a tied hash, a copy of what it gave.
-    pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Scalar>> {
-        self.fetch(key.as_ref(), false)
+    pub fn get(&self, key: impl AsKey) -> Result<Option<Scalar>> {
+        self.fetch(key.as_key())
     }
 
     /// The value of a Unicode key.
     pub fn get_text(&self, key: &str) -> Result<Option<Scalar>> {
-        self.fetch(key.as_bytes(), true)
+        self.fetch(KeyBytes::text(key))
     }
 
     /// Stores a value, sharing it.
-    pub fn insert(&self, key: impl AsRef<[u8]>, value: Scalar) -> Result<()> {
-        self.store(key.as_ref(), false, value)
+    pub fn insert(&self, key: impl AsKey, value: Scalar) -> Result<()> {
+        self.store(key.as_key(), value)
     }
 
     /// Stores an element that is made of `data` when it is first asked for: for what costs more than it is often asked for.
@@ -86,44 +77,43 @@ impl Hash {
     /// object.insert_lazy("environment", Rc::new(Environment))
     /// # }
     /// ```
-    pub fn insert_lazy<T: Lazy>(&self, key: impl AsRef<[u8]>, data: Rc<T>) -> Result<()> {
-        self.store(key.as_ref(), false, lazy::new(&self.value, data)?)
+    pub fn insert_lazy<T: Lazy>(&self, key: impl AsKey, data: Rc<T>) -> Result<()> {
+        self.store(key.as_key(), lazy::new(&self.value, data)?)
     }
 
     /// What the element will be made of, if it is lazy and of that type, and nobody has asked for it yet. To get it is not to
     /// ask for it, reading what [`get`](Self::get) gives is.
-    pub fn unmade<T: Lazy>(&self, key: impl AsRef<[u8]>) -> Result<Option<Rc<T>>> {
+    pub fn unmade<T: Lazy>(&self, key: impl AsKey) -> Result<Option<Rc<T>>> {
         Ok(self.get(key)?.and_then(|value| lazy::unmade(&value)))
     }
 
     /// Stores a value under a Unicode key.
     pub fn insert_text_key(&self, key: &str, value: Scalar) -> Result<()> {
-        self.store(key.as_bytes(), true, value)
+        self.store(KeyBytes::text(key), value)
     }
 
     /// The value of a key that is bytes, or text in Perl's UTF-8.
     pub fn get_key(&self, key: &Key) -> Result<Option<Scalar>> {
-        self.fetch(&key.bytes, self.is_text(key))
+        self.fetch(KeyBytes::of(key, self.perl()))
     }
 
     /// Stores a value under a key that is bytes, or text in Perl's UTF-8, as [`pairs`](Self::pairs) gives it.
     pub fn insert_key(&self, key: &Key, value: Scalar) -> Result<()> {
-        self.store(&key.bytes, self.is_text(key), value)
+        self.store(KeyBytes::of(key, self.perl()), value)
     }
 
     /// Removes a key, and gives the value that it had.
-    pub fn remove(&self, key: impl AsRef<[u8]>) -> Result<Option<Scalar>> {
-        let key = key.as_ref();
+    pub fn remove(&self, key: impl AsKey) -> Result<Option<Scalar>> {
+        let key = key.as_key();
         let (perl, hash) = self.value.live()?;
-        let (pointer, length) = plain_key(key, false)?;
+        let plain_key = key.raw(self.perl())?;
         let mut value = null_mut();
-        // SAFETY: a hash, and a slice's pointer and length.
-        let is_done =
-            unsafe { sys::perl_shim_hash_delete(perl, hash, pointer, length, &mut value) };
+        // SAFETY: a hash and a key that are live.
+        let is_done = unsafe { sys::perl_shim_hash_delete(perl, hash, &plain_key, &mut value) };
         if is_done == 0 {
             value = self
                 .value
-                .operate(Operation::HashDelete, key_work(key, false))?
+                .operate(Operation::HashDelete, key_work(key))?
                 .result;
         }
         // SAFETY: owned, or null, either way.
@@ -131,18 +121,17 @@ impl Hash {
     }
 
     /// Whether the key exists.
-    pub fn contains_key(&self, key: impl AsRef<[u8]>) -> Result<bool> {
-        let key = key.as_ref();
+    pub fn contains_key(&self, key: impl AsKey) -> Result<bool> {
+        let key = key.as_key();
         let (perl, hash) = self.value.live()?;
-        let (pointer, length) = plain_key(key, false)?;
+        let plain_key = key.raw(self.perl())?;
         let mut exists = 0;
-        // SAFETY: a hash, and a slice's pointer and length.
-        let is_done =
-            unsafe { sys::perl_shim_hash_exists(perl, hash, pointer, length, &mut exists) };
+        // SAFETY: a hash and a key that are live.
+        let is_done = unsafe { sys::perl_shim_hash_exists(perl, hash, &plain_key, &mut exists) };
         if is_done == 0 {
             exists = self
                 .value
-                .operate(Operation::HashExists, key_work(key, false))?
+                .operate(Operation::HashExists, key_work(key))?
                 .flag;
         }
         Ok(exists != 0)
@@ -204,7 +193,7 @@ impl Hash {
         unsafe { sys::perl_shim_hash_reserve(perl, hash, keys) }
     }
 
-    /// Makes it an object of that class.
+    /// Makes it an object of that class, given by its name.
     pub fn bless(&self, package: &str) -> Result<()> {
         let package = Scalar::from_text(self.perl(), package);
         self.value
@@ -216,6 +205,21 @@ impl Hash {
                 },
             )
             .map(drop)
+    }
+
+    /// Makes it an object of a class that was looked up before.
+    pub fn bless_into(&self, class: &Class) -> Result<()> {
+        let (perl, hash) = self.value.live()?;
+        let is_blessed = class.stash().is_some_and(|stash| {
+            stash.raw_for(self.perl()).is_ok_and(|stash| {
+                // SAFETY: a hash and a package's hash that are live.
+                unsafe { sys::perl_shim_bless_plain(perl, hash, stash) != 0 }
+            })
+        });
+        match is_blessed {
+            true => Ok(()),
+            false => self.bless(class.name()),
+        }
     }
 
     /// A new reference to it.
@@ -249,36 +253,33 @@ impl Hash {
         Self { value }
     }
 
-    fn fetch(&self, key: &[u8], is_utf8: bool) -> Result<Option<Scalar>> {
+    fn fetch(&self, key: KeyBytes<'_>) -> Result<Option<Scalar>> {
         let (perl, hash) = self.value.live()?;
-        let (pointer, length) = plain_key(key, is_utf8)?;
+        let plain_key = key.raw(self.perl())?;
         let mut value = null_mut();
-        // SAFETY: a hash, and a slice's pointer and length.
-        let is_done = unsafe { sys::perl_shim_hash_fetch(perl, hash, pointer, length, &mut value) };
+        // SAFETY: a hash and a key that are live.
+        let is_done = unsafe { sys::perl_shim_hash_fetch(perl, hash, &plain_key, &mut value) };
         if is_done != 0 {
             // SAFETY: a value that the hash holds, or null.
             return Ok(unsafe { Scalar::from_borrowed(self.perl(), value) });
         }
-        let work = self
-            .value
-            .operate(Operation::HashFetch, key_work(key, is_utf8))?;
+        let work = self.value.operate(Operation::HashFetch, key_work(key))?;
         // SAFETY: owned, or null.
         Ok(unsafe { Scalar::from_owned_or_null(self.perl(), work.result) })
     }
 
-    fn store(&self, key: &[u8], is_utf8: bool, value: Scalar) -> Result<()> {
+    fn store(&self, key: KeyBytes<'_>, value: Scalar) -> Result<()> {
         let (perl, hash) = self.value.live()?;
-        let (pointer, length) = plain_key(key, is_utf8)?;
+        let plain_key = key.raw(self.perl())?;
         let stored = value.raw_for(self.perl())?;
         let mut replaced = null_mut();
-        // SAFETY: a hash, and a slice's pointer and length.
-        let is_done = unsafe {
-            sys::perl_shim_hash_store(perl, hash, pointer, length, stored, &mut replaced)
-        };
+        // SAFETY: a hash, a key and a value that are live.
+        let is_done =
+            unsafe { sys::perl_shim_hash_store(perl, hash, &plain_key, stored, &mut replaced) };
         if is_done == 0 {
             let work = Work {
                 other: stored,
-                ..key_work(key, is_utf8)
+                ..key_work(key)
             };
             return self.value.operate(Operation::HashStore, work).map(drop);
         }
@@ -288,25 +289,14 @@ impl Hash {
         drop(unsafe { Scalar::from_owned_or_null(self.perl(), replaced) });
         Ok(())
     }
-
-    /// Says no to a key that claims to be UTF-8 and is not, even by Perl's measure.
-    fn is_text(&self, key: &Key) -> bool {
-        key.is_utf8 && is_perl_utf8(self.perl(), &key.bytes)
-    }
 }
 
-/// A key as the plain functions want it: the length of one in UTF-8 is negative.
-fn plain_key(key: &[u8], is_utf8: bool) -> Result<(*const c_char, i32)> {
-    let length =
-        i32::try_from(key.len()).map_err(|_| Error::croak("A hash key of more than 2 GiB"))?;
-    Ok((key.as_ptr().cast(), if is_utf8 { -length } else { length }))
-}
-
-fn key_work(key: &[u8], is_utf8: bool) -> Work {
+/// A key for the guarded operations.
+fn key_work(key: KeyBytes<'_>) -> Work {
     Work {
-        bytes: key.as_ptr().cast(),
-        length: key.len(),
-        flag: i32::from(is_utf8),
+        bytes: key.bytes.as_ptr().cast(),
+        length: key.bytes.len(),
+        flag: i32::from(key.is_utf8),
         ..Work::default()
     }
 }

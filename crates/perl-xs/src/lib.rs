@@ -63,6 +63,7 @@ mod function;
 pub mod handle;
 mod hash;
 mod interpreter;
+mod key;
 mod lazy;
 mod perl;
 mod scalar;
@@ -72,9 +73,10 @@ pub use border::{Status, enter};
 pub use code::{Closure, Code};
 pub use error::{Error, Result};
 pub use function::{Arguments, Context, Function, Returned};
-pub use hash::{Hash, Key};
+pub use hash::Hash;
+pub use key::{AsKey, Key, SharedKey};
 pub use lazy::Lazy;
-pub use perl::{Package, Perl};
+pub use perl::{Class, Package, Perl, Variable};
 pub use scalar::Scalar;
 
 /// For the expansion of [`boot!`].

@@ -41,19 +41,35 @@ impl Perl {
     /// # Ok(()) }
     /// ```
     pub fn scalar_variable(self, name: &str) -> Scalar {
-        self.variable(name, sys::REFERENT_ANY)
+        self.named(name, sys::REFERENT_ANY)
             .unwrap_or_else(|| Scalar::undef(self))
+    }
+
+    /// The same variable for whoever asks for it often; see [`Variable`].
+    pub fn variable(self, name: &str) -> Variable {
+        Variable {
+            glob: self.named(name, sys::REFERENT_GLOB),
+            perl: self,
+        }
+    }
+
+    /// A class by its name, to make many objects of; see [`Hash::bless_into`].
+    pub fn class(self, name: &str) -> Class {
+        Class {
+            stash: self.named(name, sys::REFERENT_STASH),
+            name: name.to_owned(),
+        }
     }
 
     /// An array variable by its full name, made if it does not exist (perlapi: `get_av` with `GV_ADD`).
     pub fn array_variable(self, name: &str) -> Array {
-        self.variable(name, sys::REFERENT_ARRAY)
+        self.named(name, sys::REFERENT_ARRAY)
             .map_or_else(|| Array::new(self), Array::from_scalar)
     }
 
     /// A hash variable by its full name, made if it does not exist (perlapi: `get_hv` with `GV_ADD`).
     pub fn hash_variable(self, name: &str) -> Hash {
-        self.variable(name, sys::REFERENT_HASH)
+        self.named(name, sys::REFERENT_HASH)
             .map_or_else(|| Hash::new(self), Hash::from_scalar)
     }
 
@@ -194,7 +210,7 @@ impl Perl {
         .map(drop)
     }
 
-    fn variable(self, name: &str, kind: std::ffi::c_int) -> Option<Scalar> {
+    fn named(self, name: &str, kind: std::ffi::c_int) -> Option<Scalar> {
         let name = Scalar::from_text(self, name);
         let work = Work {
             other: name.raw(),
@@ -214,6 +230,49 @@ impl PartialEq for Perl {
 }
 
 impl Eq for Perl {}
+
+/// A scalar variable that was looked up once, as compiled Perl code has it: what is read is the value it has by then, be it
+/// assigned, `local` or an alias.
+#[derive(Clone, Debug)]
+pub struct Variable {
+    perl: Perl,
+    /// INVARIANT: a glob.
+    glob: Option<Scalar>,
+}
+
+impl Variable {
+    /// The variable as it is now.
+    pub fn get(&self) -> Scalar {
+        let found = self.glob.as_ref().and_then(|glob| {
+            let (interpreter, glob) = glob.live().ok()?;
+            // SAFETY: a glob, which gives a live value, or null.
+            unsafe {
+                let variable = sys::perl_shim_glob_scalar(interpreter, glob);
+                Scalar::from_borrowed(self.perl, variable)
+            }
+        });
+        found.unwrap_or_else(|| Scalar::undef(self.perl))
+    }
+}
+
+/// A class that was looked up once.
+#[derive(Clone, Debug)]
+pub struct Class {
+    name: String,
+    /// INVARIANT: the package's hash.
+    stash: Option<Scalar>,
+}
+
+impl Class {
+    /// Its full name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn stash(&self) -> Option<&Scalar> {
+        self.stash.as_ref()
+    }
+}
 
 /// A package, to put functions into.
 #[derive(Clone, Debug)]

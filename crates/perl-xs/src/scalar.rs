@@ -133,6 +133,13 @@ impl Scalar {
         self.with_string(|bytes, _| buffer.extend_from_slice(bytes))
     }
 
+    /// Whether it is a string without magic: then reading its bytes runs no Perl code.
+    pub fn is_plain_string(&self) -> bool {
+        self.state().is_ok_and(|state| {
+            state & (sys::STATE_MAGICAL | sys::STATE_STRING) == sys::STATE_STRING
+        })
+    }
+
     /// Its characters. Those that Rust's strings cannot hold are replaced by U+FFFD.
     pub fn text(&self) -> Result<String> {
         self.with_string(characters)
@@ -255,6 +262,11 @@ impl Scalar {
 
     /// Makes this reference a weak one: it becomes `undef` when what it refers to goes.
     pub fn weaken(&self) -> Result<()> {
+        let (perl, value) = self.live()?;
+        // SAFETY: a live value.
+        if unsafe { sys::perl_shim_weaken_plain(perl, value) } != 0 {
+            return Ok(());
+        }
         self.operate(Operation::Weaken, Work::default()).map(drop)
     }
 

@@ -104,6 +104,23 @@ subtest 'hashes with a mind of their own' => sub {
     sub Dies::FIRSTKEY { die 'no' }
 };
 
+subtest 'a shared key is a key like any other' => sub {
+    tie my %tied, 'Tie::StdHash';
+    for my $hash ( {}, { key => 1 }, \%tied ) {
+        my $existed = exists $hash->{key};
+        my ( $before, $found, $removed, $after ) =
+          Example::Probe::hash_shared( $hash, 'key', 'value' );
+        is !!$before, !!$existed, 'it is there if it was';
+        is $found,    'value',    'stored and found';
+        is $removed,  'value',    'removed';
+        ok !$after, 'and gone';
+    }
+    for my $key ( q{}, "\xe9", "\0" x 300 ) {
+        my ( undef, $found ) = Example::Probe::hash_shared( {}, $key, 'value' );
+        is $found, 'value', 'any key';
+    }
+};
+
 subtest 'an element can be changed, if it is not tied' => sub {
     my %hash = ( a => 1 );
     Example::Probe::assign( hash_get( \%hash, 'a' ), 2 );

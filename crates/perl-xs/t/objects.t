@@ -28,6 +28,17 @@ subtest 'a subclass works' => sub {
     is( Sub::Counter->new(7)->value, 7, 'value' );
 };
 
+subtest 'a class that was looked up makes objects' => sub {
+    my $hash = {};
+    Example::Probe::bless_into( $hash, 'Some::Class' );
+    is ref $hash, 'Some::Class', 'blessed';
+    Example::Probe::bless_into( $hash, 'Some::Other' );
+    is ref $hash, 'Some::Other', 'and blessed again';
+    Internals::SvREADONLY( %{$hash}, 1 );
+    is eval { Example::Probe::bless_into( $hash, 'Some::Class' ); 1 }, undef,
+      'a constant is refused';
+};
+
 subtest 'what is not a counter is refused' => sub {
     for my $wrong ( {}, [], 'text', undef, bless( {}, 'Example::Counter' ), sub { } ) {
         is eval { Example::Counter::value($wrong); 1 }, undef, 'refused';

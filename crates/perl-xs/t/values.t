@@ -88,4 +88,21 @@ subtest 'bytes that are UTF-8 as Perl has it become text' => sub {
     is Example::Probe::perl_utf8("\xf6\xc3"), "\xf6\xc3", 'bytes';
 };
 
+subtest 'a variable that was looked up once is read as it is by then' => sub {
+    our $kept = 'first';
+    my $read = Example::Probe::kept_variable('main::kept');
+    is $read->(), 'first', 'as it was';
+    $kept = 'assigned';
+    is $read->(), 'assigned', 'assigned';
+    {
+        local $kept = 'local';
+        is $read->(), 'local', 'local';
+    }
+    is $read->(), 'assigned', 'local no more';
+    *kept  = \my $alias;
+    $alias = 'alias';
+    is $read->(),                                          'alias', 'an alias';
+    is Example::Probe::kept_variable('main::new_one')->(), undef,   'made if need be';
+};
+
 done_testing;

@@ -7,6 +7,7 @@ use std::thread::{self, ThreadId};
 use perl_xs::handle::{self, Mode};
 use perl_xs::{
     Arguments, Array, Code, Context, Error, Function, Hash, Lazy, Perl, Result, Returned, Scalar,
+    SharedKey,
 };
 
 pub fn define_all(perl: Perl) -> Result<()> {
@@ -120,6 +121,7 @@ const FUNCTIONS: &[(&str, Function)] = &[
     ("hash_get_text", |a| {
         Ok(hash(a)?.get_text(&string(a, 1)?)?.into())
     }),
+    ("hash_shared", hash_shared),
     ("hash_insert", |a| {
         hash(a)?
             .insert(bytes(a, 1)?, a.required(2, "value")?)
@@ -202,6 +204,11 @@ const FUNCTIONS: &[(&str, Function)] = &[
         object.bless(&string(a, 0)?)?;
         Ok(object.reference().into())
     }),
+    ("bless_into", |a| {
+        let class = a.perl().class(&string(a, 1)?);
+        hash(a)?.bless_into(&class).map(Returned::from)
+    }),
+    ("kept_variable", kept_variable),
     ("call_method", call_method),
     ("set_isa", |a| {
         a.perl()
@@ -648,6 +655,33 @@ fn self_freeing_closure(arguments: &Arguments<'_>) -> Result<Returned> {
         }),
     )?;
     Ok(closure.reference().into())
+}
+
+/// `hash_shared($hash, $key, $value)`: what each function gives for one shared key.
+fn hash_shared(a: &Arguments<'_>) -> Result<Returned> {
+    let (hash, key) = (hash(a)?, SharedKey::new(a.perl(), bytes(a, 1)?));
+    let before = hash.contains_key(&key)?;
+    hash.insert(&key, a.required(2, "value")?)?;
+    let found = hash.get(&key)?;
+    let removed = hash.remove(&key)?;
+    let after = hash.contains_key(&key)?;
+    let missing = || Scalar::undef(a.perl());
+    Ok(vec![
+        Scalar::from_boolean(a.perl(), before),
+        found.unwrap_or_else(missing),
+        removed.unwrap_or_else(missing),
+        Scalar::from_boolean(a.perl(), after),
+    ]
+    .into())
+}
+
+/// `kept_variable($name)`: a sub that reads it, which was looked up once.
+fn kept_variable(a: &Arguments<'_>) -> Result<Returned> {
+    let variable = a.perl().variable(&string(a, 0)?);
+    let read = move |_: &Arguments<'_>| Ok(variable.get().copy()?.into());
+    Ok(Code::from_function(a.perl(), Box::new(read))?
+        .reference()
+        .into())
 }
 
 fn first(arguments: &Arguments<'_>) -> Result<Scalar> {
