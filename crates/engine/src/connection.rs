@@ -353,7 +353,9 @@ impl Connection {
                 self.phase = Phase::Skipping { left: MOST_SKIPPED };
             }
         }
-        self.resumes = !self.unparsed.is_empty();
+        // A body in chunks may be here in full and have no data.
+        let skips = matches!(self.phase, Phase::Skipping { .. });
+        self.resumes = skips || !self.unparsed.is_empty();
     }
 
     /// The first bytes of a request have come.
