@@ -25,8 +25,8 @@ use IO::Socket::INET;
 use TestServer::Client;
 
 our @EXPORT_OK =
-  qw(answer await_change backends eventually multipart output_of report request_bytes
-  reserve_port upload_bytes without_repeats);
+  qw(answer await_change backends chunked eventually kept_request_bytes multipart
+  multipart_type output_of report request_bytes reserve_port upload_bytes without_repeats);
 
 # How long to wait for something that has to happen, in seconds. Nothing is
 # measured by it: it only ends a test that would hang.
@@ -364,6 +364,16 @@ sub multipart {
       "--$BOUNDARY--\r\n";
 }
 
+# The Content-Type of such a body.
+sub multipart_type { return "multipart/form-data; boundary=$BOUNDARY" }
+
+# A body in chunks of this size. See RFC 9112, section 7.1.
+sub chunked {
+    my ( $body, $size ) = @_;
+    my @pieces = unpack "(a$size)*", $body;
+    return join q{}, ( map { sprintf "%x\r\n%s\r\n", length, $_ } @pieces ), "0\r\n\r\n";
+}
+
 # What a program prints, which is given text as UTF-8; undef unless it succeeds.
 sub output_of {
     my @command = map { utf8::is_utf8($_) ? encode( 'UTF-8', $_ ) : $_ } @_;
@@ -394,19 +404,28 @@ sub report {
 }
 
 # request_bytes('POST', '/path', { Name => 'value' }, $body)
+#
+# A header that is undef is left out. The connection is to end with the reply.
 sub request_bytes {
     my ( $method, $target, $headers, $body ) = @_;
     my %header = ( Host => 'localhost', Connection => 'close', %{ $headers || {} } );
     $header{'Content-Length'} //= length $body if defined $body;
-    my $lines = join q{}, map { "$_: $header{$_}\r\n" } sort keys %header;
+    my $lines = join q{},
+      map { "$_: $header{$_}\r\n" } grep { defined $header{$_} } sort keys %header;
     return "$method $target HTTP/1.1\r\n$lines\r\n" . ( $body // q{} );
+}
+
+# The same of a client that goes on with the connection.
+sub kept_request_bytes {
+    my ( $method, $target, $headers, $body ) = @_;
+    return request_bytes( $method, $target, { Connection => undef, %{ $headers || {} } },
+        $body );
 }
 
 # The bytes of a whole multipart request of these parts.
 sub upload_bytes {
     my (@parts) = @_;
-    return request_bytes( 'POST', q{/},
-        { 'Content-Type' => "multipart/form-data; boundary=$BOUNDARY" },
+    return request_bytes( 'POST', q{/}, { 'Content-Type' => multipart_type() },
         multipart(@parts) );
 }
 
