@@ -43,24 +43,25 @@ pub fn measure() -> io::Result<Memory> {
     memory
 }
 
-/// The clients' side: makes the connections, has a reply on each, tells so, and keeps them until its
-/// input ends.
+/// The clients' side: makes the connections, has a reply on each, all at a time, tells so, and keeps
+/// them until its input ends.
 pub fn be_clients(address: &str) -> io::Result<()> {
     let mut clients = Vec::new();
     for _ in 0..CONNECTIONS {
-        let mut client = TcpStream::connect(address)?;
+        clients.push(TcpStream::connect(address)?);
+    }
+    for client in &mut clients {
         client.write_all(REQUEST)?;
+    }
+    for client in &mut clients {
         let mut space = [0; 4096];
         let length = client.read(&mut space)?;
-        if !space
-            .get(..length)
-            .is_some_and(|reply| reply.ends_with(BODY))
-        {
+        let reply = space.get(..length).unwrap_or_default();
+        if !reply.ends_with(BODY) {
             return Err(io::Error::other(
                 "the reply is not the one that was expected",
             ));
         }
-        clients.push(client);
     }
     println!("connected");
     io::stdin().read_to_end(&mut Vec::new())?;

@@ -16,8 +16,9 @@ use crate::store::chunk::{BUFFER_SIZE, Chunk, Filled};
 /// How long input is thrown away after a reply.
 const LINGER: Duration = Duration::from_secs(10);
 
-/// Vectors of idle connections that are kept for others.
-const SPARE_OUTPUTS: usize = 64;
+/// Vectors of idle connections that are kept for others: 4 MiB at most.
+const SPARE_OUTPUTS: usize = 256;
+const LARGEST_SPARE_OUTPUT: usize = 16 * 1024;
 
 /// Sending, and ending replies.
 impl Engine {
@@ -111,8 +112,12 @@ impl Engine {
         if connection.readable || connection.resumes {
             mark_ready(&mut self.ready, slot, connection);
         }
-        if connection.idle && self.spare_outputs.len() < SPARE_OUTPUTS {
-            self.spare_outputs.push(connection.output.take_memory());
+        if connection.idle {
+            let memory = connection.output.take_memory();
+            let is_small = memory.capacity() <= LARGEST_SPARE_OUTPUT;
+            if is_small && self.spare_outputs.len() < SPARE_OUTPUTS {
+                self.spare_outputs.push(memory);
+            }
         }
         self.restart_deadline(slot);
     }
