@@ -19,6 +19,8 @@ pub struct Workload {
     pub pieces: &'static [&'static [u8]],
     /// How many requests these are.
     pub requests: u64,
+    /// Whether it has to do without allocations.
+    pub is_free: bool,
 }
 
 /// What each is measured with.
@@ -27,33 +29,39 @@ pub const WORKLOADS: &[Workload] = &[
         name: "GET, bare",
         pieces: &[b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"],
         requests: 1,
+        is_free: true,
     },
     Workload {
         name: "GET of a browser",
         pieces: &[BROWSER],
         requests: 1,
+        is_free: true,
     },
     Workload {
         name: "GET of a browser, in two pieces",
         pieces: &[BROWSER.split_at(100).0, BROWSER.split_at(100).1],
         requests: 1,
+        is_free: false,
     },
     Workload {
         name: "GET, three in a pipeline",
         pieces: &[b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n"],
         requests: 3,
+        is_free: false,
     },
     Workload {
         name: "POST of a form",
         pieces: &[b"POST / HTTP/1.1\r\nHost: a\r\nContent-Type: application/x-www-form-urlencoded\r\n\
             Content-Length: 7\r\n\r\na=1&b=2"],
         requests: 1,
+        is_free: false,
     },
     Workload {
         name: "POST of a form, chunked",
         pieces: &[b"POST / HTTP/1.1\r\nHost: a\r\nContent-Type: application/x-www-form-urlencoded\r\n\
             Transfer-Encoding: chunked\r\n\r\n4\r\na=1&\r\n3\r\nb=2\r\n0\r\n\r\n"],
         requests: 1,
+        is_free: false,
     },
 ];
 
