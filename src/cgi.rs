@@ -26,7 +26,8 @@ pub fn define(package: Package) -> Result<()> {
     package.define("start", start)?;
     package.define("stop", stop)?;
     package.define("urldecode", urldecode)?;
-    package.define("_finish", finish)
+    package.define("_finish", finish)?;
+    package.define("_is_in_nested_loop", is_in_nested_loop)
 }
 
 /// `$cgi->copy(*FH)`: the handle becomes one of the socket, past the Buffer.
@@ -158,6 +159,13 @@ fn finish(arguments: &Arguments<'_>) -> Result<Returned> {
         server.finish(reply.id);
     }
     Ok(Returned::Nothing)
+}
+
+/// `_is_in_nested_loop()`: whether a loop runs within the main callback that is being called.
+fn is_in_nested_loop(arguments: &Arguments<'_>) -> Result<Returned> {
+    let depth = Server::current().and_then(|server| server.callback_depth.get());
+    let is_nested = depth.is_some_and(|depth| depth != perl_ev::depth());
+    Ok(Scalar::from_integer(arguments.perl(), is_nested.into()).into())
 }
 
 /// The Buffer, unless the reply was closed.

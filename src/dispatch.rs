@@ -198,15 +198,18 @@ fn call_main(server: &Server, listener: &Hash, object: &Hash) -> Result<()> {
         Some(threading) => threading.is_true()?,
         None => false,
     };
-    let runner = match threading {
-        true => &names.run_callback_in_thread,
-        false => &names.run_callback,
+    let (runner, depth) = match threading {
+        true => (&names.run_callback_in_thread, None),
+        false => (&names.run_callback, Some(perl_ev::depth())),
     };
     let callback = listener.get(&names.keys.callback)?;
-    match (runner, callback) {
-        (Some(runner), Some(callback)) => call_or_warn(runner, &[callback, object.reference()]),
-        _ => Ok(()),
-    }
+    let (Some(runner), Some(callback)) = (runner, callback) else {
+        return Ok(());
+    };
+    let outer_depth = server.callback_depth.replace(depth);
+    let result = call_or_warn(runner, &[callback, object.reference()]);
+    server.callback_depth.set(outer_depth);
+    result
 }
 
 fn failed(server: &Server, id: RequestId) -> Result<()> {

@@ -35,6 +35,9 @@ pub struct Server {
     engine: RefCell<Engine>,
     driver: RefCell<Option<Driver>>,
     forks: Cell<perl_ev::Forks>,
+    /// How many loops ran when the main callback was called; not known of threads, which outlive the
+    /// loop they were made in.
+    pub callback_depth: Cell<Option<u32>>,
     /// What the loop was told before it last slept, until it calls back.
     last_sleep: Cell<Option<Sleep>>,
     listeners: RefCell<Slots<ListenerId, Hash>>,
@@ -90,6 +93,7 @@ impl Server {
             engine: RefCell::new(engine),
             driver: RefCell::default(),
             forks: Cell::new(perl_ev::forks()),
+            callback_depth: Cell::new(None),
             last_sleep: Cell::new(None),
             listeners: RefCell::default(),
             requests: RefCell::default(),

@@ -304,6 +304,13 @@ perl_ev_now(void)
     return GEVAPI ? ev_now(default_loop()) : 0;
 }
 
+unsigned int
+perl_ev_depth(void)
+{
+    /* EV's own macro names no loop. */
+    return GEVAPI ? GEVAPI->depth(default_loop()) : 0;
+}
+
 perl_ev_fork_counts
 perl_ev_forks(void)
 {

@@ -30,6 +30,9 @@ void perl_ev_stop(perl_ev_watchers *watchers);
 
 double perl_ev_now(void);
 
+/* How many loops run, one within the other. */
+unsigned int perl_ev_depth(void);
+
 /* Calls of fork() since the library was loaded. */
 typedef struct {
     unsigned int led_here;  /* those of which this process is the child, or a child's child */

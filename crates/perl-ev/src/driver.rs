@@ -102,6 +102,13 @@ pub fn now() -> f64 {
     unsafe { sys::perl_ev_now() }
 }
 
+/// How many loops run, one within the other, as `EV::depth` tells it. Zero before the first
+/// [`Driver::start`].
+pub fn depth() -> u32 {
+    // SAFETY: reads a number; answers zero while EV is not bound.
+    unsafe { sys::perl_ev_depth() }
+}
+
 /// The calls of `fork` since the library was loaded, seen from this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Forks {

@@ -44,4 +44,4 @@
 mod driver;
 mod sys;
 
-pub use driver::{Driver, Forks, Guest, Sleep, forks, now};
+pub use driver::{Driver, Forks, Guest, Sleep, depth, forks, now};

@@ -41,5 +41,6 @@ unsafe extern "C" {
     pub fn perl_ev_wake(watchers: *mut Watchers);
     pub fn perl_ev_stop(watchers: *mut Watchers);
     pub fn perl_ev_now() -> f64;
+    pub fn perl_ev_depth() -> c_uint;
     pub fn perl_ev_forks() -> ForkCounts;
 }

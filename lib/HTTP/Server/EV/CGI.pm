@@ -76,9 +76,7 @@ sub next {
 
     # The label would be found beyond a loop that runs within the callback, but
     # nobody can jump out of the C code of that.
-    my $loop_depth = $HTTP::Server::EV::PortListener::loop_depth;
-    Carp::croak(q{Can't find label NEXT_REQ})
-      if defined $loop_depth && $loop_depth != EV::depth;
+    Carp::croak(q{Can't find label NEXT_REQ}) if _is_in_nested_loop();
     goto NEXT_REQ;
 }
 

@@ -7,18 +7,14 @@ use warnings;
 
 our $VERSION = '1.000';
 
-# How many loops ran, one within the other, when the main callback was called; not known
-# of threads, which outlive the loop they were made in.
-our $loop_depth;
-
 sub CLONE_SKIP { return 1 }
 
 # Called by the core with a complete request. The label is what
 # `HTTP::Server::EV::CGI::next` jumps to, out of any depth of the callback.
+# Whoever calls sees to exceptions.
 sub _run_callback {
-    my ( $callback, $cgi, $in_thread ) = @_;
-    local $loop_depth = EV::depth if !$in_thread;
-    eval { $callback->($cgi); 1 } or _warn_of($@);
+    my ( $callback, $cgi ) = @_;
+    $callback->($cgi);
     return;
   NEXT_REQ:
     $cgi->close;
@@ -48,7 +44,7 @@ sub _run_callback_in_thread {
 sub _run_thread {
     my ( $callback, $running ) = @_;
     Coro::on_enter( \&HTTP::Server::EV::BufTie::_resume );
-    _run_callback( $callback, $running->{cgi}, 1 );
+    eval { _run_callback( $callback, $running->{cgi} ); 1 } or _warn_of($@);
     delete $running->{cgi};
     return;
 }
