@@ -7,7 +7,8 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use engine::http::request_head::{HeadReader, RequestHead};
+use engine::http::head_reader::HeadReader;
+use engine::http::request_head::RequestHead;
 use engine::limits::Limits;
 
 const BARE: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost:8080\r\n\r\n";

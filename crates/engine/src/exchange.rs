@@ -86,7 +86,7 @@ fn persists(head: &RequestHead) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::request_head::{Parsed, parse};
+    use crate::http::head_reader::{Parsed, parse};
     use crate::limits::Limits;
 
     #[test]

@@ -52,7 +52,7 @@ impl HeadPool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::request_head::HeadReader;
+    use crate::http::head_reader::HeadReader;
     use crate::limits::Limits;
 
     fn fill(head: &mut Rc<Head>, target_length: usize) {

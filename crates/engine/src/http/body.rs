@@ -136,7 +136,7 @@ impl BodyKind {
 
 #[cfg(test)]
 mod tests {
-    use super::super::request_head::{Parsed, parse};
+    use super::super::head_reader::{Parsed, parse};
     use super::*;
 
     fn head(method: &str, version: &str, headers: &str) -> RequestHead {

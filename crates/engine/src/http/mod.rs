@@ -6,6 +6,7 @@ pub mod body_decoder;
 mod characters;
 pub mod chunked;
 pub mod date;
+pub mod head_reader;
 pub mod refusal;
 pub mod reply_head;
 pub mod request_head;
