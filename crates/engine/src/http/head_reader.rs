@@ -96,6 +96,7 @@ impl HeadReader {
         }
         while let Some(end) = self.find_piece_end(input) {
             let piece = self.piece_start..end;
+            self.check_piece(input.get(piece.clone()).unwrap_or_default(), limits)?;
             self.check_size(end + 1, limits)?;
             self.scanned = end + 1;
             self.piece_start = end + 1;
@@ -105,9 +106,9 @@ impl HeadReader {
             }
         }
         self.scanned = input.len();
-        self.check_size(input.len(), limits)?;
         let unfinished = input.get(self.piece_start..).unwrap_or_default();
-        self.check_piece(without_carriage_return(unfinished), limits)?;
+        self.check_piece(unfinished, limits)?;
+        self.check_size(input.len(), limits)?;
         Ok(None)
     }
 
@@ -128,7 +129,7 @@ impl HeadReader {
     }
 
     fn check_piece(&self, piece: &[u8], limits: &Limits) -> Result<(), Exceeded> {
-        let length = piece.len() as u64;
+        let length = without_carriage_return(piece).len() as u64;
         match self.expecting {
             Expecting::Target if length > limits.uri => Err(Exceeded::Uri),
             Expecting::Target => Ok(()),
@@ -155,7 +156,6 @@ impl HeadReader {
                 self.head_start = self.scanned;
             }
             Expecting::Method => {
-                self.check_piece(bytes, limits)?;
                 if bytes.is_empty() || !bytes.iter().all(|&byte| is_token(byte)) {
                     return Err(Malformed::RequestLine.into());
                 }
@@ -163,7 +163,6 @@ impl HeadReader {
                 self.expecting = Expecting::Target;
             }
             Expecting::Target => {
-                self.check_piece(line, limits)?;
                 if delimiter == Some(b'\n')
                     || bytes.is_empty()
                     || !bytes.iter().all(|&byte| is_target(byte))
@@ -174,14 +173,12 @@ impl HeadReader {
                 self.expecting = Expecting::Version;
             }
             Expecting::Version => {
-                self.check_piece(line, limits)?;
                 self.version = Version::parse(line)?;
                 self.headers_start = self.scanned;
                 self.expecting = Expecting::HeaderLine;
             }
             Expecting::HeaderLine if line.is_empty() => return Ok(true),
             Expecting::HeaderLine => {
-                self.check_piece(line, limits)?;
                 self.header_lines += 1;
                 if self.header_lines > limits.headers {
                     return Err(Exceeded::Headers.into());
@@ -416,6 +413,9 @@ mod tests {
             => complete("GET /2345678 HTTP/1.0 [A|4567890] [B|] [C|456]", 50);
         target_too_long: b"GET /23456789 HTTP/1.1\r\n\r\n", SMALL => exceeded(Exceeded::Uri);
         target_too_long_already: b"GET /23456789", SMALL => exceeded(Exceeded::Uri);
+        target_too_long_for_any_head:
+            b"GET /23456789012345678901234567890123456789012345678901234567890 HTTP/1.1\r\n\r\n", SMALL
+            => exceeded(Exceeded::Uri);
         target_just_short_enough: b"GET /2345678", SMALL => Ok(None);
         method_too_long: b"ABCDEFGHIJK / HTTP/1.1\r\n\r\n", SMALL => exceeded(Exceeded::HeaderLine);
         method_too_long_already: b"ABCDEFGHIJK", SMALL => exceeded(Exceeded::HeaderLine);
