@@ -509,6 +509,12 @@ impl Connection {
         self.unparsed = self.body.begin(framing, received, &self.options.limits);
     }
 
+    fn end_body(&mut self) {
+        self.unparsed = self.body.end();
+        // It came without the word that its client would have waited for.
+        self.exchange.expects_continue = false;
+    }
+
     fn begin_multipart(&mut self, head: Rc<Head>, framing: Framing) -> Progress {
         let content_type = head.request.content_type().unwrap_or_default();
         let parser = match Multipart::new(content_type, &self.options.limits) {
@@ -536,13 +542,17 @@ impl Connection {
         };
         form.body.extend_from_slice(self.unparsed.bytes());
         self.unparsed = Chunk::default();
-        if form.body.len() as u64 > self.options.limits.urlencoded_body {
+        let least = self
+            .body
+            .least_left()
+            .saturating_add(form.body.len() as u64);
+        if least > self.options.limits.urlencoded_body {
             return self.refuse_head(&Exceeded::UrlencodedBody.into());
         }
         if !self.body.is_complete() {
             return Progress::NeedsInput;
         }
-        self.unparsed = self.body.end();
+        self.end_body();
         match std::mem::replace(&mut self.phase, Phase::Handling) {
             Phase::Form(form) => self.hand_over(Some(form.head), Some(form.body)),
             _ => Progress::Waiting,
@@ -564,7 +574,7 @@ impl Connection {
                 Progress::Waiting
             }
             Step::Complete => {
-                self.unparsed = self.body.end();
+                self.end_body();
                 self.hand_over(None, None)
             }
             Step::Event(event) => {

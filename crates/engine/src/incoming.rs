@@ -68,6 +68,11 @@ impl IncomingBody {
         }
     }
 
+    /// How many bytes of it are known to come.
+    pub(crate) fn least_left(&self) -> u64 {
+        self.decoder.as_ref().map_or(0, BodyDecoder::least_left)
+    }
+
     pub(crate) fn take_failure(&mut self) -> Option<ChunkedError> {
         self.failure.take()
     }

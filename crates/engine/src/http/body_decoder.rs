@@ -56,6 +56,14 @@ impl BodyDecoder {
         }
     }
 
+    /// How many bytes of the body are known to come.
+    pub fn least_left(&self) -> u64 {
+        match self {
+            BodyDecoder::Length(left) => *left,
+            BodyDecoder::Chunked(decoder) => decoder.least_left(),
+        }
+    }
+
     /// Whether all of the body was received.
     pub fn is_complete(&self) -> bool {
         match self {

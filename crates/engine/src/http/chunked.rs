@@ -111,6 +111,14 @@ impl ChunkedDecoder {
         matches!(self.expecting, Expecting::Nothing)
     }
 
+    /// How many bytes of the body are known to come: the rest of the chunk that has begun.
+    pub fn least_left(&self) -> u64 {
+        match self.expecting {
+            Expecting::Data => self.chunk_left,
+            _ => 0,
+        }
+    }
+
     fn take_data(&mut self, input: &mut [u8], decoded: &mut Decoded) {
         let start = decoded.consumed;
         let present = input.len() - start;
