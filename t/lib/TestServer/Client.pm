@@ -43,7 +43,7 @@ sub close {
 # Waits until the server's process has read all that was sent.
 sub drained {
     my ($self) = @_;
-    return TestServer::eventually( sub { !$self->_unread_by_server } );
+    return TestServer::eventually( sub { !$self->unread_by_server } );
 }
 
 # Whether the server has closed the connection, waiting for it; what it has sent
@@ -140,6 +140,35 @@ sub shutdown {
 
 sub socket { return $_[0]{socket} }
 
+# The bytes that lie in the receive queue of the server's end: asked for this socket, as
+# reading /proc/net/tcp takes the kernel milliseconds. See sock_diag(7).
+sub unread_by_server {
+    my ($self) = @_;
+    my $socket = $self->{socket};
+    my $port   = $socket->peerport // return 0;
+    CORE::socket my $netlink, $AF_NETLINK, SOCK_RAW, $NETLINK_SOCK_DIAG
+      or croak "netlink: $!";
+
+    my $loopback = pack 'C4 x12', 127, 0, 0, 1;
+    my $id =
+        pack( 'n n', $port, $socket->sockport )
+      . $loopback
+      . $loopback
+      . pack( 'L L2', 0, (0xffff_ffff) x 2 );
+    my $request = pack( 'C4 L', AF_INET, IPPROTO_TCP, 0, 0, 0xffff_ffff ) . $id;
+    my $header  = pack 'L S2 L2', 16 + length $request, $SOCK_DIAG_BY_FAMILY, 1, 1, 0;
+    syswrite $netlink, $header . $request or croak "netlink: $!";
+    sysread $netlink, my $answer, 8192 or croak "netlink: $!";
+
+    my ( $type, $detail ) = unpack 'x4 S x10 l', $answer;
+    if ( $type == $NLMSG_ERROR ) {
+        return 0 if -$detail == ENOENT;
+        local $! = -$detail;
+        croak "sock_diag: $!";
+    }
+    return unpack 'x16 x4 x48 x4 L', $answer;
+}
+
 # A body in chunks, without the trailers. See RFC 9112, section 7.1.
 sub _chunks {
     my ($self) = @_;
@@ -225,34 +254,6 @@ sub _take_line {
     $line =~ s/\r\n\z//;
     my ($captured) = $line =~ $pattern or croak "Not $pattern: $line";
     return $captured;
-}
-
-# The bytes that lie in the receive queue of the server's end: asked for this socket, as
-# reading /proc/net/tcp takes the kernel milliseconds. See sock_diag(7).
-sub _unread_by_server {
-    my ($self) = @_;
-    my $socket = $self->{socket};
-    CORE::socket my $netlink, $AF_NETLINK, SOCK_RAW, $NETLINK_SOCK_DIAG
-      or croak "netlink: $!";
-
-    my $loopback = pack 'C4 x12', 127, 0, 0, 1;
-    my $id =
-        pack( 'n n', $socket->peerport, $socket->sockport )
-      . $loopback
-      . $loopback
-      . pack( 'L L2', 0, (0xffff_ffff) x 2 );
-    my $request = pack( 'C4 L', AF_INET, IPPROTO_TCP, 0, 0, 0xffff_ffff ) . $id;
-    my $header  = pack 'L S2 L2', 16 + length $request, $SOCK_DIAG_BY_FAMILY, 1, 1, 0;
-    syswrite $netlink, $header . $request or croak "netlink: $!";
-    sysread $netlink, my $answer, 8192 or croak "netlink: $!";
-
-    my ( $type, $detail ) = unpack 'x4 S x10 l', $answer;
-    if ( $type == $NLMSG_ERROR ) {
-        return 0 if -$detail == ENOENT;
-        local $! = -$detail;
-        croak "sock_diag: $!";
-    }
-    return unpack 'x16 x4 x48 x4 L', $answer;
 }
 
 1;
