@@ -261,6 +261,11 @@ impl Output {
         let body_length = self.unframed() - length;
         self.framed += length;
         if head.is_interim() {
+            // HTTP/1.0 knows none (RFC 9110 §15.2).
+            if !terms.knows_chunks {
+                self.framed -= length;
+                self.bytes.drain(self.framed..self.framed + length);
+            }
             self.framing = self.after_interim();
             return;
         }
@@ -307,7 +312,9 @@ impl Output {
             _ => {}
         }
         match (head.connection, self.persists) {
-            (Connection::Unsaid, false) => append(&mut lines, &[b"Connection: close\r\n"]),
+            (Connection::Unsaid | Connection::Other, false) => {
+                append(&mut lines, &[b"Connection: close\r\n"]);
+            }
             // HTTP/1.0 takes silence for the end (RFC 9112 §9.3).
             (Connection::Unsaid, true) if !terms.knows_chunks => {
                 append(&mut lines, &[b"Connection: keep-alive\r\n"]);

@@ -83,9 +83,11 @@ impl Engine {
     /// What follows is the body. `Date` is added, and once some of the reply is to be sent, what frames
     /// it (RFC 9112 §6): `Content-Length` if the reply is finished by then; else chunks, or, for HTTP/1.0,
     /// the end of the connection. The head's own `Content-Length`, `Transfer-Encoding`, `Connection` and
-    /// `Date` are left as they are; a body beyond its `Content-Length` is cut off. Replies to HEAD, and
+    /// `Date` are left as they are, but `Connection: close` is added where the connection ends; a body beyond its
+    /// `Content-Length` is cut off. Replies to HEAD, and
     /// those of status 204 and 304, are sent without their bodies. A head of status 101 is sent as it is, and what
-    /// follows is of another protocol. One of another status below 200 is followed by a further head.
+    /// follows is of another protocol. One of another status below 200 is followed by a further head; a client
+    /// of HTTP/1.0 gets that alone.
     ///
     /// Where something was written before, the head is a part of that.
     pub fn write_head(&mut self, request: RequestId, head: &[u8]) -> bool {

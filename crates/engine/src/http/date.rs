@@ -38,8 +38,9 @@ impl DateClock {
     /// ```
     pub fn tell(&mut self, now: Instant) -> &[u8] {
         if now >= self.valid_until {
-            self.write(SystemTime::now());
-            self.valid_until = now + rest_of_second(SystemTime::now());
+            let time = SystemTime::now();
+            self.write(time);
+            self.valid_until = now + rest_of_second(time);
         }
         &self.text
     }

@@ -487,12 +487,13 @@ if the reply is finished when the first of it is sent, which is when the callbac
 earlier by L</flush>. Else the reply goes out in chunks (RFC 9112, section 7.1), or, to a client
 of HTTP/1.0, up to the end of the connection.
 
-What you give is left as it is. What you print beyond your C<Content-Length> is not sent. With a
+What you give is left as it is, though C<Connection: close> is added where the connection ends
+and you say something else. What you print beyond your C<Content-Length> is not sent. With a
 C<Transfer-Encoding> of yours you print the chunks yourself. C<Connection: close> makes it
 the last reply of the connection. Replies to C<HEAD>, and those with status 204 or 304, are
 sent without the body you print. With status 101 nothing is added, and what you print
 afterwards is sent as it is. Behind any other status below 200 call C<header> again for
-the reply itself.
+the reply itself; a client of HTTP/1.0 gets only that.
 
 A reply that you begin otherwise, by printing it from the status line on, is sent to the letter,
 and its end is the end of the connection.
