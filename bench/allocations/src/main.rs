@@ -19,7 +19,8 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 #[global_allocator]
 static ALLOCATOR: CountingAllocator = CountingAllocator;
 
-/// What an idle connection may cost at most.
+/// What an idle connection may cost at most. What was allocated may be more: it is not all in memory until
+/// it is written to.
 const MOST_IDLE_BYTES: f64 = 1024.0;
 
 fn main() -> ExitCode {
@@ -55,7 +56,7 @@ fn report() -> io::Result<()> {
     println!("bytes for an idle connection");
     println!("{:8.0}  allocated", memory.allocated);
     println!("{:8.0}  resident", memory.resident);
-    if memory.allocated.max(memory.resident) >= MOST_IDLE_BYTES {
+    if memory.resident >= MOST_IDLE_BYTES {
         failures.push("an idle connection");
     }
     match failures.is_empty() {

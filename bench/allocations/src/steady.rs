@@ -7,9 +7,9 @@ use std::net::TcpStream;
 use crate::counting::counts;
 use crate::server::{BODY, Server};
 
-const CONNECTIONS: usize = 50;
-const WARM_UP: u64 = 200;
-const ROUNDS: u64 = 1000;
+const CONNECTIONS: usize = 1000;
+const WARM_UP: u64 = 20;
+const ROUNDS: u64 = 50;
 
 /// What a client sends at a time.
 pub struct Workload {

@@ -5,8 +5,8 @@ use std::rc::Rc;
 
 use crate::event::Head;
 
-/// All heads together are 1 MiB at most.
-const MOST_HEADS: usize = 256;
+/// All heads together are 4 MiB at most.
+const MOST_HEADS: usize = 1024;
 const LARGEST_HEAD: usize = 4096;
 
 /// Heads that are looked at in search of one that nobody has any more.

@@ -31,6 +31,7 @@ mod incoming;
 pub mod limits;
 mod listener;
 mod output;
+mod output_pool;
 mod socket;
 mod store;
 mod timer;

@@ -12,7 +12,7 @@ use crate::socket;
 /// Pending bytes above which sending starts by itself.
 const DEFAULT_THRESHOLD: u64 = 51200;
 
-/// Memory that a connection keeps for its next output.
+/// Memory that a connection keeps for more of the same reply.
 const KEPT_CAPACITY: usize = 64 * 1024;
 
 /// Bytes that are sent at a time, so that a client that takes everything does not keep the
@@ -402,7 +402,9 @@ impl Output {
             self.framed = 0;
             self.send_all = false;
             self.bytes.clear();
-            self.bytes.shrink_to(KEPT_CAPACITY);
+            if !self.finished {
+                self.bytes.shrink_to(KEPT_CAPACITY);
+            }
         } else if self.sent > self.bytes.len() / 2 {
             self.bytes.drain(..self.sent);
             self.framed -= self.sent;

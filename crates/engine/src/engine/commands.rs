@@ -112,8 +112,7 @@ impl Engine {
         }
         mark_dirty(&mut self.dirty, request.slot, connection);
         if connection.output.has_no_memory() {
-            let spare = self.spare_outputs.pop().unwrap_or_default();
-            connection.output.give_memory(spare);
+            connection.output.give_memory(self.outputs.take());
         }
         Some(&mut connection.output)
     }

@@ -28,6 +28,7 @@ use crate::head_pool::HeadPool;
 use crate::http::date::DateClock;
 use crate::listener::{Listener, ListenerOptions};
 use crate::output::Terms;
+use crate::output_pool::OutputPool;
 use crate::socket::ListenSocket;
 use crate::store::Writer;
 use crate::store::chunk::BufferPool;
@@ -112,7 +113,7 @@ pub struct Engine {
     upload_buffers: BufferPool,
     short_buffers: BufferPool,
     /// Memory for output, of connections that idle.
-    spare_outputs: Vec<Vec<u8>>,
+    outputs: OutputPool,
     generation: u64,
     now: Instant,
     clock: DateClock,
@@ -146,7 +147,7 @@ impl Engine {
             heads: HeadPool::default(),
             upload_buffers: BufferPool::for_uploads(),
             short_buffers: BufferPool::for_short_reads(),
-            spare_outputs: Vec::new(),
+            outputs: OutputPool::default(),
             generation: 0,
             now: Instant::now(),
             clock: DateClock::new(Instant::now()),

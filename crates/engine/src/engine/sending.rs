@@ -16,10 +16,6 @@ use crate::store::chunk::{BUFFER_SIZE, Chunk, Filled};
 /// How long input is thrown away after a reply.
 const LINGER: Duration = Duration::from_secs(10);
 
-/// Vectors of idle connections that are kept for others: 4 MiB at most.
-const SPARE_OUTPUTS: usize = 256;
-const LARGEST_SPARE_OUTPUT: usize = 16 * 1024;
-
 /// Sending, and ending replies.
 impl Engine {
     pub(super) fn refuse(&mut self, slot: usize, status: u16) {
@@ -113,11 +109,7 @@ impl Engine {
             mark_ready(&mut self.ready, slot, connection);
         }
         if connection.idle {
-            let memory = connection.output.take_memory();
-            let is_small = memory.capacity() <= LARGEST_SPARE_OUTPUT;
-            if is_small && self.spare_outputs.len() < SPARE_OUTPUTS {
-                self.spare_outputs.push(memory);
-            }
+            self.outputs.give(connection.output.take_memory());
         }
         self.restart_deadline(slot);
     }
