@@ -31,8 +31,9 @@ my $STYLE = <<'CSS';
   .own { fill: #0969da }
   .strong { font-weight: 600; fill: #1f2328 }
   @media (prefers-color-scheme: dark) {
-    text, .strong { fill: #f0f6fc }
+    text { fill: #f0f6fc }
     .unit, .value { fill: #9198a1 }
+    .strong { fill: #f0f6fc }
     .page { fill: #0d1117; stroke: #3d444d }
     .bar { fill: #656c76 }
     .own { fill: #4493f8 }

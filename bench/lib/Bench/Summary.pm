@@ -28,18 +28,17 @@ sub ratio {
     return median( map { $values->[$_] / $reference->[$_] } @common );
 }
 
-# The rows of a workload's record, those that took part first and ordered by what the chart
-# shows, each with: median, least, most (hashes by the columns' keys) and ratio (by the
+# The rows of a workload's record, those that took part first, and the best first by what the
+# chart shows, unless they are compared in pairs; each with: median, least, most (hashes by the columns' keys) and ratio (by the
 # names of the references).
 sub summarize {
     my $workload = shift;
     my $key      = $workload->{chart}{key};
     my @ran      = map { _summary( $workload, $_ ) }
       grep { !defined $_->{failure} } @{ $workload->{rows} };
-    my @failed  = grep { defined $_->{failure} } @{ $workload->{rows} };
-    my @ordered = sort { $a->{median}{$key} <=> $b->{median}{$key} } @ran;
-    @ordered = reverse @ordered if $workload->{chart}{descends};
-    return ( @ordered, @failed );
+    my @failed = grep { defined $_->{failure} } @{ $workload->{rows} };
+    return ( @ran, @failed ) if defined $workload->{base};
+    return ( ( sort { $a->{median}{$key} <=> $b->{median}{$key} } @ran ), @failed );
 }
 
 sub _summary {

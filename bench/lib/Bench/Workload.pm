@@ -9,6 +9,7 @@ use constant MEBIBYTE => 1024**2;    # bytes
 
 # client => path of the load client, core => number or undef, rounds => number,
 # seconds => how long a measurement takes, directory => for files of the load,
+# warm_up => whether there is a round before that is not counted,
 # and what a workload has of its own.
 sub new {
     my ( $class, %options ) = @_;
@@ -96,6 +97,6 @@ sub server_core {
 sub set_up { return }
 
 # Whether there is a round that is not counted.
-sub warms_up { return 1 }
+sub warms_up { return shift->{warm_up} }
 
 1;
