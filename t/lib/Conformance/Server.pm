@@ -22,13 +22,13 @@ my %REPLY = (
 my %seen;
 
 # Returns the TestServer. What is replied has these fields: Saw (method, target and, if there
-# is one, the body), and Saw-Version.
+# is one, the body), Saw-Version and Saw-Port, the client's.
 sub start {
     return TestServer->start( \&_listen );
 }
 
-# In the test: how often the handler saw what since this was last asked. Once that is
-# answered, the server has gone round its loop.
+# In the test: how often the handler saw what since this was last asked, with the field X-Sent
+# before it, if there was one.
 sub seen {
     my ($server) = @_;
     $server->tell('seen');
@@ -68,10 +68,14 @@ sub _answer {
     my $body    = $cgi->{REQUEST_BODY} // _fields( $cgi->{post} );
     $saw .= " $body" if length $body;
     $saw = shortened( printable($saw) );
-    $seen{$saw}++;
+    $seen{ join q{ }, $headers->{HTTP_X_SENT} // (), $saw }++;
 
     my ($path) = $headers->{REQUEST_URI} =~ /\A([^?]*)/;
-    my %fields = ( Saw => $saw, 'Saw-Version' => $headers->{SERVER_PROTOCOL} );
+    my %fields = (
+        Saw           => $saw,
+        'Saw-Version' => $headers->{SERVER_PROTOCOL},
+        'Saw-Port'    => $headers->{REMOTE_PORT},
+    );
     ( $REPLY{$path} || \&_at_once )->( $cgi, "$saw\n", %fields );
     return;
 }
