@@ -18,14 +18,15 @@ use IO::Socket::INET;
 use Test::More;
 
 use lib "$FindBin::Bin/lib";
-use TestServer qw(report request_bytes);
+use TestServer qw(kept_request_bytes report request_bytes);
 
 my $WARNING =
     'HTTP::Server::EV ERROR: Can`t accept connection. Run out of open file '
   . 'descriptors! Listening stopped until one of the server connection will be closed!'
   . "\n";
 
-my $REQUEST = request_bytes( GET => q{/} );
+my $REQUEST      = request_bytes( GET => q{/} );
+my $KEPT_REQUEST = kept_request_bytes( GET => q{/} );
 
 subtest 'Clients wait, with one warning, and each is served as another ends' => sub {
     my $server  = start( room => 2 );
@@ -74,6 +75,28 @@ subtest 'Nobody is told of a shortage while nobody waits' => sub {
     is $_->response->{body}, 'page', 'as many as there is room for' for @clients;
     $server->stop;
 };
+
+subtest
+  'Connections that wait for another request make room, those that have longest first' =>
+  sub {
+    my $server = start( room => 2 );
+    my @idle;
+    for ( 1 .. 2 ) {
+        push @idle, client( $server, $KEPT_REQUEST );
+        $server->await('serving');
+        $server->tell('answer');
+        is $idle[-1]->response->{body}, 'page', 'one is served, and stays';
+    }
+    my @clients;
+    for ( 1 .. 2 ) {
+        push @clients, client( $server, $REQUEST );
+        $server->await('serving');
+        is $idle[ $_ - 1 ]->read_all, q{}, 'it goes for a new client';
+    }
+    $server->tell( 'answer', 'answer' );
+    is $_->response->{body}, 'page', 'a new client' for @clients;
+    $server->stop;
+  };
 
 subtest 'The next shortage is told again' => sub {
     my $server = start( room => 1 );

@@ -188,6 +188,11 @@ impl Connection {
         )
     }
 
+    /// Whether nothing of a request has been read.
+    pub(crate) fn awaits_request(&self) -> bool {
+        matches!(self.phase, Phase::Head(_)) && self.unparsed.is_empty()
+    }
+
     pub(crate) fn is_uploading(&self) -> bool {
         matches!(self.phase, Phase::Multipart(_))
     }

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use mio::Interest;
 use rustix::io::Errno;
 
-use super::{Engine, deregister, find_listener, register, token_of};
+use super::{Engine, deregister, find_listener, persists, register, token_of};
 use crate::address::SocketAddress;
 use crate::connection::{Connection, later};
 use crate::event::{Event, ListenerId, RequestId};
@@ -194,11 +194,45 @@ impl Engine {
             .map(|(slot, connection)| (connection.deadline, slot))
             .collect();
         idle.sort_unstable();
-        idle.truncate(most);
-        for (_, slot) in &idle {
-            self.close(*slot);
+        let mut left = most;
+        for (_, slot) in idle {
+            if left == 0 {
+                break;
+            }
+            left -= usize::from(self.close_if_silent(slot));
         }
-        !idle.is_empty()
+        left < most
+    }
+
+    /// Closes the connections of this listener that are at no request.
+    pub(super) fn close_those_without_request(&mut self, listener: ListenerId) {
+        let connections = self.connections.iter();
+        let slots: Vec<_> = connections
+            .filter(|(_, found)| found.listener == listener && found.awaits_request())
+            .map(|(slot, _)| slot)
+            .collect();
+        for slot in slots {
+            self.close_if_silent(slot);
+        }
+    }
+
+    /// Unless a request has come that was not read yet. Returns whether it was closed.
+    fn close_if_silent(&mut self, slot: usize) -> bool {
+        let connection = self.connections.get(slot);
+        let is_silent = connection.is_some_and(|found| !socket::has_input(&found.socket));
+        if is_silent {
+            self.close(slot);
+        }
+        is_silent
+    }
+
+    /// Closes a connection that awaits another request, if its listener was stopped meanwhile.
+    /// Returns whether it was closed.
+    pub(super) fn close_if_stopped(&mut self, slot: usize) -> bool {
+        let Some(connection) = self.connections.get(slot).filter(|found| found.idle) else {
+            return false;
+        };
+        !persists(&self.listeners, connection.listener) && self.close_if_silent(slot)
     }
 
     /// A descriptor has become free.

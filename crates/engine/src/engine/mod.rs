@@ -189,7 +189,7 @@ impl Engine {
     }
 
     /// Accepts no further connections until [`start_listener`](Engine::start_listener). Clients
-    /// wait in the backlog. Of the connections that are there, those that idle are closed, and
+    /// wait in the backlog. Of the connections that are there, those that are at no request are closed, and
     /// the others after the request they are at; then comes [`Event::ListenerDrained`], again if
     /// the listener was stopped before.
     pub fn stop_listener(&mut self, listener: ListenerId) {
@@ -198,7 +198,7 @@ impl Engine {
         };
         stopping.draining = true;
         self.accept_nobody(listener);
-        self.close_longest_idle(usize::MAX, |connection| connection.listener == listener);
+        self.close_those_without_request(listener);
         self.report_drained_listener(listener);
     }
 

@@ -193,6 +193,9 @@ impl Engine {
     }
 
     pub(super) fn await_input(&mut self, slot: usize) {
+        if self.close_if_stopped(slot) {
+            return;
+        }
         let Some(connection) = self.connections.get_mut(slot) else {
             return;
         };

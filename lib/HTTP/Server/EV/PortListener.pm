@@ -142,7 +142,7 @@ Dies with C<not an HTTP::Server::EV::PortListener> if it is called on something 
     $listener->stop(sub { warn 'All clients are served' });
 
 Accepts no more connections until L</start>. Clients that connect meanwhile wait in the queue
-of the socket. Connections that wait for another request are closed; the others finish the
+of the socket. Connections that are at no request are closed; the others finish the
 request they are at, whose reply is then their last. When no connection is left,
 L<HTTP::Server::EV/on_drained> and the callback are called, from the loop, with the listener; not
 before that if the listener is started again. Returns nothing.
