@@ -90,7 +90,7 @@ impl Options<'_> {
             file_size: self.number("max_file_size", default.file_size)?,
             files: self.number("max_files", default.files)?,
             body_size: self.number("max_body_size", default.body_size)?,
-            chunk_line: default.chunk_line,
+            chunk_line: self.number("max_chunk_line", default.chunk_line)?,
         })
     }
 

@@ -227,6 +227,58 @@ my @LIMITS = (
         measure => sub { length $_[0]{REQUEST_BODY} },
     },
     {
+        what    => 'a body in chunks',
+        option  => 'max_body_size',
+        default => 0,
+        set     => 500,
+        status  => 413,
+        request => sub {
+            chunked( map { ( 1 => 'x' ) } 1 .. $_[0] );
+        },
+        measure => sub { length $_[0]{REQUEST_BODY} },
+    },
+    {
+        what    => 'the line before a chunk',
+        option  => 'max_chunk_line',
+        default => 4_096,
+        set     => 20,
+        status  => 413,
+        request => sub { chunked( sprintf( '%0*x', $_[0], length $_[0] ), $_[0] ) },
+        measure => sub { $_[0]{REQUEST_BODY} },
+    },
+    {
+        what    => 'an extension of a chunk',
+        option  => 'max_chunk_line',
+        default => 4_096,
+        set     => 20,
+        status  => 413,
+        request => sub {
+            my $digit = length $_[0];
+            chunked( "$digit;a=" . 'x' x ( $_[0] - 4 ), $_[0] );
+        },
+        measure => sub { $_[0]{REQUEST_BODY} },
+    },
+    {
+        what    => 'a trailer line',
+        option  => 'max_header_line',
+        default => 16_384,
+        set     => 60,
+        status  => 431,
+        request => sub { chunked_before( $_[0], 'A: ' . 'x' x ( $_[0] - 3 ) ) },
+        measure => sub { $_[0]{REQUEST_BODY} },
+    },
+    {
+        what    => 'trailer lines',
+        option  => 'max_headers',
+        default => 100,
+        set     => 5,
+        status  => 431,
+        request => sub {
+            chunked_before( $_[0], map { "A: $_" } 1 .. $_[0] );
+        },
+        measure => sub { $_[0]{REQUEST_BODY} },
+    },
+    {
         what    => 'the body of an upload',
         option  => 'max_body_size',
         default => 0,
@@ -452,4 +504,25 @@ sub head_of_size {
         $left -= 1_000;
     }
     return head( "X-Size: $size", @lines, 'X-Fill: ' . 'x' x $left );
+}
+
+# A form in these chunks: size and data in turn.
+sub chunked {
+    my (@chunks) = @_;
+    my $body = q{};
+    while ( my ( $size, $data ) = splice @chunks, 0, 2 ) {
+        $body .= "$size\r\n$data\r\n";
+    }
+    return chunked_head() . "${body}0\r\n\r\n";
+}
+
+# A form of one chunk, and these trailer lines behind it.
+sub chunked_before {
+    my ( $data, @trailers ) = @_;
+    my $size = length $data;
+    return join "\r\n", chunked_head() . $size, $data, 0, @trailers, q{}, q{};
+}
+
+sub chunked_head {
+    return request_bytes( POST => q{/}, { %{$FORM}, 'Transfer-Encoding' => 'chunked' } );
 }
