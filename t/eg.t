@@ -10,7 +10,7 @@ use JSON::PP qw(decode_json);
 use Test::More;
 
 use lib "$FindBin::Bin/lib";
-use TestServer qw(reserve_port upload_bytes);
+use TestServer qw(kept_request_bytes reserve_port upload_bytes);
 
 my $EXAMPLES = "$FindBin::Bin/../eg";
 
@@ -20,6 +20,26 @@ subtest 'hello.pl: a page' => sub {
     is $response->{status}, 200,                   'the status';
     is $response->{body},   "Hello, 127.0.0.1!\n", 'the page';
     $server->stop( status => 'signal 15', stderr => qr/\AListening on port \d+\n\z/ );
+};
+
+subtest 'graceful.pl: at a signal, clients are served to the end' => sub {
+    my $server = start('graceful.pl');
+    my $client = $server->connect;
+    $client->send( kept_request_bytes( GET => '/' ) );
+    $client->read_until(qr/5\n/);
+    kill TERM => $server->pid;
+    ok $server->await_stderr(qr/Waiting for the last clients/), 'it stops';
+    is $client->response->{body}, join( q{}, map { "$_\n" } reverse 0 .. 5 ), 'the page';
+    $server->ended( stderr => qr/\AListening.*\nWaiting.*\nAll are served\n\z/ );
+
+    $server = start('graceful.pl');
+    $client = $server->connect;
+    $client->send( kept_request_bytes( GET => '/' ) );
+    $client->read_until(qr/5\n/);
+    kill TERM => $server->pid;
+    ok $server->await_stderr(qr/Waiting for the last clients/), 'it stops';
+    kill TERM => $server->pid;
+    $server->ended( stderr => qr/\AListening.*\nWaiting.*\n\z/ );
 };
 
 subtest 'callbacks.pl: every callback, in order' => sub {

@@ -175,7 +175,7 @@ One listening socket.
 
 =item L<HTTP::Server::EV::Buffer>
 
-The output of one connection.
+The output of one reply.
 
 =item L<HTTP::Server::EV::IO::AIO>, L<HTTP::Server::EV::IO::Blocking>
 
@@ -436,7 +436,8 @@ Bytes of the line before each chunk of a body that comes in chunks (RFC 9112, se
 
 =item C<max_connections> (0, unlimited)
 
-Connections that the listener has at a time. One more is closed at once.
+Connections that the listener has at a time. One more is closed at once, unless one that waits
+for another request can be closed instead.
 
 =item C<max_field_name> (4099)
 
@@ -648,8 +649,8 @@ the longest backlog the system grants.
 
 The main callback is called with an L<HTTP::Server::EV::CGI> for each complete
 request. When the callback has returned and nothing holds the object any more, the
-reply is complete: the rest of the output is sent, and the connection is closed. Keep
-the object to answer later.
+reply is complete: the rest of the output is sent, and the connection goes on or ends, see
+L</Connections>. Keep the object to answer later.
 
 Listeners live as long as the process. C<EV::run> goes on as long as one of them is
 started.

@@ -1,6 +1,6 @@
 package HTTP::Server::EV::Buffer;
 
-# The output of one connection: what is printed waits here and is sent by the
+# The output of one reply: what is printed waits here and is sent by the
 # loop. It can stand behind a tied handle. Methods not found here are in the
 # compiled core.
 
@@ -83,7 +83,7 @@ sub READLINE {
 
 =head1 NAME
 
-HTTP::Server::EV::Buffer - The output of one connection
+HTTP::Server::EV::Buffer - The output of one reply
 
 =head1 SYNOPSIS
 
@@ -120,7 +120,8 @@ be made for a socket of your own.
 Sending begins when more than a threshold of bytes waits, and goes on until no more than
 that is left. So small replies go out with one write, and large ones while they are
 printed. The rest is sent by L</flush>, by L</flush_wait>, and when the Buffer is
-destroyed, which ends the reply and then closes the connection.
+destroyed, which ends the reply, and with it the connection where that has to end: see
+L<HTTP::Server::EV/Connections>. For a socket of your own, it closes the socket.
 
 The object is a plain hash:
 
