@@ -37,4 +37,28 @@ is_deeply $rows[0]{median}, { cpu => 5.5, rate => 4 },
 is_deeply $rows[0]{ratio}, { slow => 0.3 }, 'ratios to the references that took part';
 is $rows[2]{median}, undef, 'no figures of those that failed';
 
+$workload = {
+    base       => 'one',
+    chart      => { key => 'rate' },
+    columns    => [ { key => 'rate' } ],
+    references => [],
+    rows       => [
+        {
+            label  => 'b x 1',
+            base   => 'b x 1',
+            rounds => [ { rate => 10 }, { rate => 12 } ]
+        },
+        {
+            label  => 'b x 2',
+            base   => 'b x 1',
+            rounds => [ { rate => 19 }, { rate => 24 } ]
+        },
+        { label => 'a x 2', base => 'a x 1', rounds => [ { rate => 5 } ] },
+    ],
+};
+@rows = summarize($workload);
+is_deeply [ map { $_->{label} } @rows ], [ 'b x 1', 'b x 2', 'a x 2' ],
+  'pairs stay together';
+is_deeply [ map { $_->{ratio}{one} } @rows ], [ 1, 1.95, undef ], 'and are compared';
+
 done_testing;

@@ -19,7 +19,7 @@ sub new {
 # What the row that a row is compared with is called in the heading, where rows have one.
 sub base { return }
 
-# What the chart shows: the key of a column, what is written under it, and whether more is better.
+# What the chart shows: the key of a column, and what is written under it.
 sub chart {
     return { key => 'cpu', label => 'CPU µs per request; less is better' };
 }

@@ -13,11 +13,7 @@ use List::Util qw(min);
 sub base { return 'one' }
 
 sub chart {
-    return {
-        key      => 'rate',
-        label    => 'requests per second; more is better',
-        descends => 1
-    };
+    return { key => 'rate', label => 'requests per second; more is better' };
 }
 
 sub contestants {
