@@ -6,11 +6,13 @@ use std::net::TcpStream;
 
 use engine::{Engine, Event, ListenerOptions, RequestId, Writer};
 
-use crate::support::{Server, field_part, file_part, multipart, noise};
+use crate::support::{
+    Dice, Server, chunked, field_part, file_part, multipart, multipart_body, noise,
+};
 
 #[test]
 fn whatever_is_done_no_event_passes_a_closed_gate_and_nothing_is_left() {
-    for seed in 0..60 {
+    for seed in 0..40 {
         let mut chaos = Chaos::new(seed);
         for _ in 0..400 {
             chaos.act();
@@ -31,6 +33,8 @@ struct Chaos {
     requests: HashMap<RequestId, Known>,
 }
 
+const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\n\r\n";
+
 #[derive(Default)]
 struct Known {
     gate_closed: bool,
@@ -40,7 +44,7 @@ struct Known {
 
 impl Chaos {
     fn new(seed: u64) -> Chaos {
-        let mut dice = Dice(noise(4096, seed), 0);
+        let mut dice = Dice::new(seed);
         let mut server = Server::new(ListenerOptions {
             report_file_data: dice.roll(2) == 0,
             error_responses: dice.roll(2) == 0,
@@ -68,21 +72,36 @@ impl Chaos {
     fn connect(&mut self) {
         let client = self.server.connect();
         client.set_nonblocking(true).unwrap();
-        let size = self.dice.roll(300_000);
-        let bytes = match self.dice.roll(5) {
-            0 => b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nabcde".to_vec(),
-            1 => {
+        // Some are followed by others on the same connection.
+        let count = [1, 1, 2, 5][self.dice.roll(4)];
+        let bytes = (0..count).flat_map(|_| self.request()).collect();
+        self.clients.push((client, bytes));
+    }
+
+    fn request(&mut self) -> Vec<u8> {
+        let size = self.dice.roll(200_000);
+        let parts = [
+            field_part("a", "b"),
+            file_part("f", "f", &noise(size, 2)),
+            file_part("g", "g", b""),
+        ];
+        match self.dice.roll(10) {
+            0 => b"GET / HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(),
+            1 => b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nabcde".to_vec(),
+            2 => {
                 b"POST / HTTP/1.1\r\nHost: a\r\nContent-Type: a/b\r\nContent-Length: 5\r\n\r\nabcde"
                     .to_vec()
             }
-            2 => noise(size % 1000, 1),
-            _ => multipart(&[
-                field_part("a", "b"),
-                file_part("f", "f", &noise(size, 2)),
-                file_part("g", "g", b""),
-            ]),
-        };
-        self.clients.push((client, bytes));
+            3 => in_chunks("GET", "a/b", &noise(size / 3, 3)),
+            4 => in_chunks("POST", "a/b", &noise(size / 3, 4)),
+            5 => in_chunks(
+                "POST",
+                "multipart/form-data; boundary=b0undary",
+                &multipart_body(&parts),
+            ),
+            6 => noise(size % 1000, 1),
+            _ => multipart(&parts),
+        }
     }
 
     fn send(&mut self) {
@@ -111,6 +130,10 @@ impl Chaos {
         }
         let id = ids[self.dice.roll(ids.len())];
         let engine = &mut self.server.engine;
+        if self.requests[&id].complete && self.dice.roll(4) == 0 {
+            engine.write_head(id, HEAD);
+            engine.finish(id);
+        }
         match self.dice.roll(24) {
             0 => drop(engine.stop(id)),
             1..4 => drop(engine.start(id)),
@@ -121,6 +144,8 @@ impl Chaos {
             8 => engine.notify_drained(id),
             9 => engine.watch_disconnect(id),
             10 => drop(engine.write(id, &[b'x'; 60_000])),
+            12 | 13 => drop(engine.write_head(id, HEAD)),
+            14 => engine.flush_output(id),
             11 => drop(engine.take_unread(id)),
             _ => self.acknowledge(id),
         }
@@ -147,6 +172,10 @@ impl Chaos {
         if matches!(event, Event::Drained { .. } | Event::Disconnected { .. }) {
             return;
         }
+        // There is one request at a time on a connection.
+        let engine = &self.server.engine;
+        let mut others = self.requests.keys().filter(|other| **other != id);
+        assert!(others.all(|other| other.slot() != id.slot() || !engine.is_open(*other)));
         let known = self.requests.entry(id).or_default();
         // Only the failure of a request that was dropped comes while the gate is closed.
         let failed = matches!(event, Event::Failed { .. });
@@ -188,14 +217,10 @@ impl Chaos {
     }
 }
 
-/// Numbers that look random and are the same each time.
-struct Dice(Vec<u8>, usize);
-
-impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
-        self.1 = (self.1 + 3) % (self.0.len() - 3);
-        let [low, middle, high] = [self.0[self.1], self.0[self.1 + 1], self.0[self.1 + 2]];
-        let number = usize::from(low) | usize::from(middle) << 8 | usize::from(high) << 16;
-        number % sides
-    }
+fn in_chunks(method: &str, content_type: &str, body: &[u8]) -> Vec<u8> {
+    let head = format!(
+        "{method} / HTTP/1.1\r\nHost: a\r\nContent-Type: {content_type}\r\n\
+         Transfer-Encoding: chunked\r\n\r\n"
+    );
+    [head.into_bytes(), chunked(body, 10_000)].concat()
 }

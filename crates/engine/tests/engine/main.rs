@@ -6,6 +6,7 @@
 //! - `chaos`: anything in any order.
 //! - `control`: stopping, starting, dropping, handing over.
 //! - `output`: what is sent when, and what becomes of it.
+//! - `persistence`: many requests on a connection.
 //! - `listeners`: addresses, stopping, limits on connections.
 //! - `time`: timeouts.
 //! - `failures`: clients that vanish, disks that are full.
@@ -17,6 +18,7 @@ mod control;
 mod failures;
 mod listeners;
 mod output;
+mod persistence;
 mod requests;
 mod support;
 mod time;

@@ -261,8 +261,24 @@ pub const CLOSING: &[u8] = b"--b0undary--\r\n";
 
 /// A request whose body is these parts.
 pub fn multipart(parts: &[Vec<u8>]) -> Vec<u8> {
-    let body = [&parts.concat()[..], CLOSING].concat();
+    let body = multipart_body(parts);
     [&multipart_head(body.len() as u64)[..], &body].concat()
+}
+
+pub fn multipart_body(parts: &[Vec<u8>]) -> Vec<u8> {
+    [&parts.concat()[..], CLOSING].concat()
+}
+
+/// A body in chunks of this size.
+pub fn chunked(body: &[u8], size: usize) -> Vec<u8> {
+    let mut coded = Vec::new();
+    for chunk in body.chunks(size) {
+        coded.extend_from_slice(format!("{:x}\r\n", chunk.len()).as_bytes());
+        coded.extend_from_slice(chunk);
+        coded.extend_from_slice(b"\r\n");
+    }
+    coded.extend_from_slice(b"0\r\n\r\n");
+    coded
 }
 
 pub fn multipart_head(length: u64) -> Vec<u8> {
@@ -285,6 +301,22 @@ pub fn noise(length: usize, seed: u64) -> Vec<u8> {
     }
     bytes.truncate(length);
     bytes
+}
+
+/// Numbers that look random and are the same each time.
+pub struct Dice(Vec<u8>, usize);
+
+impl Dice {
+    pub fn new(seed: u64) -> Dice {
+        Dice(noise(4096, seed), 0)
+    }
+
+    pub fn roll(&mut self, sides: usize) -> usize {
+        self.1 = (self.1 + 3) % (self.0.len() - 3);
+        let [low, middle, high] = [self.0[self.1], self.0[self.1 + 1], self.0[self.1 + 2]];
+        let number = usize::from(low) | usize::from(middle) << 8 | usize::from(high) << 16;
+        number % sides
+    }
 }
 
 /// Sends from a thread of its own, and returns everything that came back.
