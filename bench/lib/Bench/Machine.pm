@@ -8,9 +8,19 @@ use Carp     qw(croak);
 use Exporter qw(import);
 
 our @EXPORT_OK =
-  qw(build core_count describe filesystem free_bytes install_packages storage_base);
+  qw(allow_descriptors build core_count describe filesystem free_bytes install_packages load_average
+  storage_base);
 
 my %built;
+
+# Raises the soft limit on open files of this process, which those it starts inherit, where that is
+# needed and allowed.
+sub allow_descriptors {
+    my $count = shift;
+    my ($limit) = _read('/proc/self/limits') =~ /^Max open files\s+(\d+)/m;
+    return if !defined $limit || $limit >= $count;
+    return system( 'prlimit', '--pid', $$, "--nofile=$count:" ) == 0;
+}
 
 # Runs a shell command in a directory, once per run of the program. Dies if it fails.
 sub build {
@@ -57,6 +67,12 @@ sub install_packages {
 "cannot run: @{$command}\nInstall the packages yourself, or leave them out with --no-install.\n";
     }
     return;
+}
+
+# Of the last minute: how many processes have wanted a core.
+sub load_average {
+    my ($average) = split q{ }, _read('/proc/loadavg');
+    return $average;
 }
 
 # Where the files go unless the user says: shared memory if it has room for so many bytes, for the
