@@ -3,7 +3,7 @@
 //! `$buffer->{status}`: undef or 0 at rest, 1 while a flush is under way, 2 in
 //! `%HTTP::Server::EV::Buffer::buffers`, -1 once nobody will receive anything.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
 
@@ -19,7 +19,7 @@ const PACKAGE: &str = "HTTP::Server::EV::Buffer";
 
 /// What a Buffer holds of the engine: the reply ends when it goes.
 pub struct Reply {
-    pub id: RequestId,
+    id: Cell<RequestId>,
     /// The handle that `fh` gave out.
     handle: RefCell<Option<Scalar>>,
 }
@@ -27,9 +27,13 @@ pub struct Reply {
 impl Reply {
     fn new(id: RequestId) -> Rc<Reply> {
         Rc::new(Reply {
-            id,
+            id: Cell::new(id),
             handle: RefCell::default(),
         })
+    }
+
+    pub fn id(&self) -> RequestId {
+        self.id.get()
     }
 
     /// The handle of the socket, made at the first call, and kept under the
@@ -41,11 +45,11 @@ impl Reply {
         let Some(server) = Server::current() else {
             return Ok(None);
         };
-        let Some(Ok(socket)) = server.with_engine(|engine| engine.duplicate(self.id)) else {
+        let Some(Ok(socket)) = server.with_engine(|engine| engine.duplicate(self.id())) else {
             return Ok(None);
         };
         let handle = handle::open(perl, socket, Mode::ReadWrite, Some("IO::Handle"))?;
-        let unread = server.with_engine(|engine| engine.take_unread(self.id));
+        let unread = server.with_engine(|engine| engine.take_unread(self.id()));
         handle::unread(&handle, &unread)?;
         buffer.insert("fh", handle.clone())?;
         self.handle.replace(Some(handle.clone()));
@@ -69,9 +73,9 @@ impl Drop for Reply {
             return;
         };
         if self.has_handle_alone() {
-            server.duplicates_closed(self.id);
+            server.duplicates_closed(self.id());
         }
-        server.finish(self.id);
+        server.finish(self.id());
     }
 }
 
@@ -89,8 +93,8 @@ pub fn define(package: Package) -> Result<()> {
 pub struct UnmadeBuffer {
     names: Rc<Names>,
     reply: Rc<Reply>,
-    descriptor: i32,
-    threshold: i64,
+    descriptor: Cell<i32>,
+    threshold: Cell<i64>,
 }
 
 impl UnmadeBuffer {
@@ -100,20 +104,44 @@ impl UnmadeBuffer {
         Ok(UnmadeBuffer {
             names: server.names().clone(),
             reply: Reply::new(id),
-            descriptor,
-            threshold,
+            descriptor: Cell::new(descriptor),
+            threshold: Cell::new(threshold),
         })
+    }
+
+    /// Ends the reply, so that this can be the Buffer of another one; says no if
+    /// somebody else knows this one, who has it end.
+    pub fn end(this: &Rc<UnmadeBuffer>, server: &Server) -> bool {
+        // The element of the request object has one, and the caller.
+        if Rc::strong_count(this) != 2 || Rc::strong_count(&this.reply) != 1 {
+            return false;
+        }
+        server.finish(this.reply.id());
+        true
+    }
+
+    /// Begins another reply.
+    pub fn begin(&self, server: &Server, id: RequestId, descriptor: i32) -> Result<()> {
+        let threshold = default_threshold(server)?;
+        set_threshold(server, id, threshold);
+        self.reply.id.set(id);
+        self.descriptor.set(descriptor);
+        self.threshold.set(threshold);
+        Ok(())
     }
 }
 
 impl Lazy for UnmadeBuffer {
     fn make(&self, perl: Perl) -> Result<Scalar> {
-        let id = self.reply.id;
+        let id = self.reply.id();
         let keys = &self.names.keys;
         let buffer = Hash::new(perl);
-        let descriptor = Scalar::from_integer(perl, self.descriptor.into());
+        let descriptor = Scalar::from_integer(perl, self.descriptor.get().into());
         buffer.insert(&keys.descriptor, descriptor)?;
-        buffer.insert(&keys.flush, Scalar::from_integer(perl, self.threshold))?;
+        buffer.insert(
+            &keys.flush,
+            Scalar::from_integer(perl, self.threshold.get()),
+        )?;
         buffer.insert(&keys.status, Scalar::undef(perl))?;
         buffer.attach(self.reply.clone());
         buffer.bless_into(&self.names.buffer_class)?;
@@ -189,7 +217,7 @@ impl Output {
         let (Some(server), Some(reply)) = (Server::current(), self.reply()) else {
             return Ok(Returned::Nothing);
         };
-        if server.with_engine(|engine| write(engine, reply.id))? {
+        if server.with_engine(|engine| write(engine, reply.id()))? {
             return Ok(match arguments.context() {
                 Context::Void => Returned::Nothing,
                 _ => Scalar::from_integer(arguments.perl(), 1).into(),
@@ -301,7 +329,7 @@ fn new(arguments: &Arguments<'_>) -> Result<Returned> {
     set_threshold(&server, id, threshold);
     options.attach(Reply::new(id));
     options.bless(&class)?;
-    watch(&server, perl, id, &options)?;
+    watch(&server, id, &options)?;
     Ok(options.reference().into())
 }
 
@@ -324,11 +352,11 @@ fn own_descriptor(server: &Server, options: &Hash) -> Result<OwnedFd> {
 }
 
 /// Has the end of the peer reported to the Buffer's `onerror`.
-fn watch(server: &Server, perl: Perl, id: RequestId, buffer: &Hash) -> Result<()> {
+fn watch(server: &Server, id: RequestId, buffer: &Hash) -> Result<()> {
     server.add_request(
         id,
         crate::server::Request {
-            listener: Hash::new(perl),
+            listener: None,
             object: None,
             file: None,
             buffer: Some(weak(buffer)?),
@@ -356,15 +384,15 @@ fn flush(arguments: &Arguments<'_>) -> Result<Returned> {
         let value = Scalar::from_integer(arguments.perl(), threshold);
         buffer.insert("flush", value)?;
         if let Some(server) = &server {
-            set_threshold(server, reply.id, threshold);
+            set_threshold(server, reply.id(), threshold);
         }
     }
     let Some(server) = server else {
         return Ok(Returned::Nothing);
     };
-    if server.with_engine(|engine| engine.pending_output(reply.id)) > 0 {
+    if server.with_engine(|engine| engine.pending_output(reply.id())) > 0 {
         set_status(&buffer, Status::Flushing)?;
-        server.with_engine(|engine| engine.notify_drained(reply.id));
+        server.with_engine(|engine| engine.notify_drained(reply.id()));
     }
     Ok(Returned::Nothing)
 }
@@ -381,10 +409,10 @@ fn flush_wait(arguments: &Arguments<'_>) -> Result<Returned> {
     };
     match buffer.attached::<Reply>() {
         Some(reply) => {
-            if server.with_engine(|engine| engine.pending_output(reply.id)) > 0 {
+            if server.with_engine(|engine| engine.pending_output(reply.id())) > 0 {
                 set_status(&buffer, Status::Flushing)?;
             }
-            server.when_drained(reply.id, buffer.reference(), callback);
+            server.when_drained(reply.id(), buffer.reference(), callback);
         }
         None => server.defer(callback, Vec::new()),
     }
@@ -403,8 +431,8 @@ fn give_up_handle(arguments: &Arguments<'_>) -> Result<Returned> {
         return Ok(Returned::Nothing);
     };
     let (unread, socket) = server.with_engine(|engine| {
-        let unread = engine.take_unread(reply.id);
-        (unread, engine.detach(reply.id))
+        let unread = engine.take_unread(reply.id());
+        (unread, engine.detach(reply.id()))
     });
     let Some(socket) = socket else {
         return Ok(Returned::Nothing);

@@ -36,7 +36,7 @@ fn copy(arguments: &Arguments<'_>) -> Result<Returned> {
     let object = this(arguments)?;
     let reply = reply(&object)?.ok_or_else(cannot)?;
     let handle = arguments.required(1, "handle")?;
-    let socket = duplicate(reply.id).ok_or_else(cannot)?;
+    let socket = duplicate(reply.id()).ok_or_else(cannot)?;
     handle::open_onto(&handle, socket, Mode::ReadWrite).map_err(|_| cannot())?;
     Ok(Scalar::from_integer(arguments.perl(), 1).into())
 }
@@ -156,7 +156,7 @@ fn this(arguments: &Arguments<'_>) -> Result<Hash> {
 /// Buffer.
 fn finish(arguments: &Arguments<'_>) -> Result<Returned> {
     if let (Some(server), Some(reply)) = (Server::current(), reply(&this(arguments)?)?) {
-        server.finish(reply.id);
+        server.finish(reply.id());
     }
     Ok(Returned::Nothing)
 }
@@ -180,7 +180,7 @@ fn reply(object: &Hash) -> Result<Option<Rc<Reply>>> {
 /// Acts on the request, if there still is one.
 fn act(arguments: &Arguments<'_>, act: impl FnOnce(&mut Engine, RequestId)) -> Result<()> {
     if let (Some(server), Some(reply)) = (Server::current(), reply(&this(arguments)?)?) {
-        server.with_engine(|engine| act(engine, reply.id));
+        server.with_engine(|engine| act(engine, reply.id()));
     }
     Ok(())
 }

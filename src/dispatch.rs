@@ -106,6 +106,9 @@ fn multipart(server: &Server, id: RequestId, head: Rc<Head>) -> Result<()> {
     let Some(request) = begin(server, id, head, None)? else {
         return Ok(());
     };
+    if let Some(object) = &request.object {
+        drop(object.hash.remove(&server.names().keys.received)?);
+    }
     call_hook(&request, "on_multipart", &[])?;
     server.acknowledge(id)
 }
@@ -131,14 +134,14 @@ fn file_opened(
     let Some(object) = request.object.clone() else {
         return Ok(());
     };
-    let part = multipart_file::create(perl, &object, file_name, file)?;
+    let part = multipart_file::create(perl, &object.hash, file_name, file)?;
     drop(server.set_file(id, Some(part.clone())));
     // An application that opens files at once, in the loop, is told first.
     if server.writes_inline() {
         call_hook(&request, "on_file_open", &[part.reference()])?;
-        fields::add_part(&object, "file", name, part.reference())?;
+        fields::add_part(&object.hash, "file", name, part.reference())?;
     } else {
-        fields::add_part(&object, "file", name, part.reference())?;
+        fields::add_part(&object.hash, "file", name, part.reference())?;
         call_hook(&request, "on_file_open", &[part.reference()])?;
     }
     server.acknowledge(id)
@@ -173,21 +176,31 @@ fn complete(
 ) -> Result<()> {
     let request = match head {
         Some(head) => begin(server, id, head, body)?,
-        None => server.request(id),
+        None => received(server, perl, id)?,
     };
     let Some(request) = request else {
         return Ok(());
     };
-    if let Some(object) = &request.object {
-        object.insert(&server.names().keys.received, Scalar::from_integer(perl, 1))?;
-        if request.watches_client {
-            server.with_engine(|engine| engine.watch_disconnect(id));
-        }
-        call_main(server, &request.listener, object)?;
+    if request.watches_client {
+        server.with_engine(|engine| engine.watch_disconnect(id));
     }
-    drop(request);
-    server.release_object(id);
-    server.acknowledge(id)
+    if let (Some(listener), Some(object)) = (request.listener, request.object) {
+        call_main(server, &listener.hash, &object.hash)?;
+        drop(server.release_object(id));
+        request::end(server, &listener, object)?;
+    }
+    server.with_engine(|engine| engine.acknowledge(id));
+    Ok(())
+}
+
+/// The multipart request whose body is complete now.
+fn received(server: &Server, perl: Perl, id: RequestId) -> Result<Option<Request>> {
+    let request = server.request(id);
+    if let Some(object) = request.as_ref().and_then(|request| request.object.as_ref()) {
+        let truth = Scalar::from_integer(perl, 1);
+        object.hash.insert(&server.names().keys.received, truth)?;
+    }
+    Ok(request)
 }
 
 /// Calls `HTTP::Server::EV::PortListener::_run_callback`, which has the label
@@ -260,10 +273,10 @@ fn listener_drained(server: &Server, id: ListenerId) -> Result<()> {
     let Some(listener) = server.listener(id) else {
         return Ok(());
     };
-    let hook = listener.get("on_drained")?;
+    let hook = listener.hash.get("on_drained")?;
     let hook = hook.and_then(|hook| hook.as_code());
     for callback in hook.into_iter().chain(waiting) {
-        call_or_warn(&callback, &[listener.reference()])?;
+        call_or_warn(&callback, &[listener.hash.reference()])?;
     }
     Ok(())
 }
@@ -281,9 +294,9 @@ fn begin(
     };
     // Of these methods nothing more is expected from the client.
     let watches_client = matches!(head.request.method(), b"GET" | b"POST");
-    let object = request::create(server, id, head, &listener, body)?;
+    let object = request::begin(server, &listener, id, head, body)?;
     let request = Request {
-        listener,
+        listener: Some(listener),
         object: Some(object),
         file: None,
         buffer: None,
@@ -295,13 +308,13 @@ fn begin(
 
 /// Calls one of the listener's `on_*` with the request object and what follows.
 fn call_hook(request: &Request, name: &str, rest: &[Scalar]) -> Result<()> {
-    let Some(hook) = request.listener.get(name)?.and_then(|hook| hook.as_code()) else {
+    let (Some(listener), Some(object)) = (&request.listener, &request.object) else {
         return Ok(());
     };
-    let Some(object) = &request.object else {
+    let Some(hook) = listener.hash.get(name)?.and_then(|hook| hook.as_code()) else {
         return Ok(());
     };
-    let mut arguments = vec![object.reference()];
+    let mut arguments = vec![object.hash.reference()];
     arguments.extend_from_slice(rest);
     hook.call(&arguments)
 }
@@ -313,5 +326,5 @@ fn request_and_file(server: &Server, id: RequestId) -> Option<(Request, Hash)> {
 }
 
 fn object(server: &Server, id: RequestId) -> Option<Hash> {
-    server.request(id)?.object
+    Some(server.request(id)?.object?.hash)
 }

@@ -7,6 +7,8 @@ use engine::form::urlencoded;
 use engine::{Head, SocketAddress};
 use perl_xs::{Hash, Lazy, Perl, Result, Scalar};
 
+use crate::source::Source;
+
 /// Set by the server: a header of such a name never overwrites them.
 const SERVER_KEYS: [&[u8]; 15] = [
     b"CONTENT_LENGTH",
@@ -26,24 +28,23 @@ const SERVER_KEYS: [&[u8]; 15] = [
     b"SERVER_SOFTWARE",
 ];
 
-/// What `headers` is made of.
-pub struct Environment {
-    pub head: Rc<Head>,
-    /// Whether a proxy in front tells the client's address.
-    pub is_backend: bool,
-}
+/// The element `headers`.
+pub struct Environment(pub Rc<Source>);
 
 impl Lazy for Environment {
     fn make(&self, perl: Perl) -> Result<Scalar> {
-        let request = &self.head.request;
         let headers = Hash::new(perl);
+        let Some(head) = self.0.head() else {
+            return Ok(headers.reference());
+        };
+        let request = &head.request;
         headers.reserve(3 * request.headers().len() + SERVER_KEYS.len());
         let mut from_dashes = Vec::new();
         for (name, value) in request.headers() {
             let value = Scalar::from_bytes(perl, value);
             add_header(&headers, name, value, &mut from_dashes)?;
         }
-        add_server_keys(perl, &headers, self)?;
+        add_server_keys(&headers, &head, self.0.terms().is_backend)?;
         Ok(headers.reference())
     }
 }
@@ -80,8 +81,8 @@ fn add_header(
     headers.insert(underscored, value)
 }
 
-fn add_server_keys(perl: Perl, headers: &Hash, environment: &Environment) -> Result<()> {
-    let head = &*environment.head;
+fn add_server_keys(headers: &Hash, head: &Head, is_backend: bool) -> Result<()> {
+    let perl = headers.perl();
     let request = &head.request;
     let bytes = |value: &[u8]| Scalar::from_bytes(perl, value);
     let optional = |value: Option<&[u8]>| value.map_or_else(|| Scalar::undef(perl), bytes);
@@ -93,7 +94,7 @@ fn add_server_keys(perl: Perl, headers: &Hash, environment: &Environment) -> Res
 
     headers.insert("REQUEST_METHOD", bytes(request.method()))?;
     headers.insert("REQUEST_URI", bytes(request.target()))?;
-    headers.insert("REMOTE_ADDR", remote_address(perl, environment))?;
+    headers.insert("REMOTE_ADDR", remote_address(perl, head, is_backend))?;
     headers.insert("REMOTE_PORT", number(head.peer.port()))?;
     headers.insert("SCRIPT_NAME", path.clone())?;
     headers.insert("DOCUMENT_URI", path)?;
@@ -112,9 +113,8 @@ fn add_server_keys(perl: Perl, headers: &Hash, environment: &Environment) -> Res
 }
 
 /// The client's address; behind a proxy (`backend`), what the proxy says it is.
-fn remote_address(perl: Perl, environment: &Environment) -> Scalar {
-    let head = &environment.head;
-    if let (true, Some(address)) = (environment.is_backend, head.request.header("X-Real-IP")) {
+fn remote_address(perl: Perl, head: &Head, is_backend: bool) -> Scalar {
+    if let (true, Some(address)) = (is_backend, head.request.header("X-Real-IP")) {
         return Scalar::from_bytes(perl, address);
     }
     let address = match head.peer {

@@ -4,129 +4,76 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use engine::Head;
 use engine::form::cookies;
 use engine::form::urlencoded::{self, Field};
-use perl_xs::{Array, Hash, Key, Lazy, Perl, Result, Scalar, SharedKey};
+use perl_xs::{Array, Hash, Key, Lazy, Perl, Result, Scalar};
 
-use crate::names::{Keys, Names};
-use crate::options::FormOptions;
+use crate::source::Source;
 use crate::text;
 
-/// Where the text of a form is.
-pub enum Form {
-    Query(Rc<Head>),
-    Body(Rc<Vec<u8>>),
-}
+/// The element `get`: the last value of each name in the query.
+pub struct Parameters(pub Rc<Source>);
 
-impl Form {
-    fn text(&self) -> &[u8] {
-        match self {
-            Form::Query(head) => head.request.query().unwrap_or_default(),
-            // Perl takes this for false, and programs for a body without fields.
-            Form::Body(body) if **body == *b"0" => b"",
-            Form::Body(body) => body,
-        }
-    }
-}
+/// The element `get_a`: all values of each name in the query.
+pub struct AllParameters(pub Rc<Source>);
 
-/// What a pair of hashes, of each name's last value and of all its values, is
-/// made of. They share their values, and so are made together.
-struct Fields {
-    form: Form,
-    options: urlencoded::Options,
-    /// The one that was not asked for when the other one was.
-    other: RefCell<Option<Scalar>>,
-}
+/// The element `post` of an urlencoded request.
+pub struct Fields(pub Rc<Source>);
 
-struct LastValues(Rc<Fields>);
+/// The element `post_a` of an urlencoded request.
+pub struct AllFields(pub Rc<Source>);
 
-struct AllValues(Rc<Fields>);
+/// The element `REQUEST_BODY`: the body of an urlencoded request as it came.
+pub struct Body(pub Rc<Source>);
 
-impl Lazy for LastValues {
+/// The element `cookies`.
+pub struct Cookies(pub Rc<Source>);
+
+impl Lazy for Parameters {
     fn make(&self, perl: Perl) -> Result<Scalar> {
-        self.0.make(perl, |last, all| (last, all))
+        with_query(&self.0, |query| {
+            let options = &self.0.terms().options;
+            self.0.parameters.last(perl, query, options)
+        })
     }
 }
 
-impl Lazy for AllValues {
+impl Lazy for AllParameters {
     fn make(&self, perl: Perl) -> Result<Scalar> {
-        self.0.make(perl, |last, all| (all, last))
+        with_query(&self.0, |query| {
+            let options = &self.0.terms().options;
+            self.0.parameters.all(perl, query, options)
+        })
     }
 }
 
-impl Fields {
-    fn make(
-        &self,
-        perl: Perl,
-        wanted_first: impl FnOnce(Scalar, Scalar) -> (Scalar, Scalar),
-    ) -> Result<Scalar> {
-        if let Some(made_before) = self.other.take() {
-            return Ok(made_before);
-        }
-        let (last, all) = (Hash::new(perl), Hash::new(perl));
-        for field in urlencoded::parse(self.form.text(), &self.options) {
-            let value = field_value(perl, &field);
-            add_to(&last, &all, &text::key(&field.name), value)?;
-        }
-        let (wanted, other) = wanted_first(last.reference(), all.reference());
-        self.other.replace(Some(other));
-        Ok(wanted)
-    }
-}
-
-/// Gives the request object the two hashes of a form under these keys.
-pub fn insert_form(
-    object: &Hash,
-    last: &SharedKey,
-    all: &SharedKey,
-    form: Form,
-    options: urlencoded::Options,
-) -> Result<()> {
-    let fields = Rc::new(Fields {
-        form,
-        options,
-        other: RefCell::default(),
-    });
-    object.insert_lazy(last, Rc::new(LastValues(fields.clone())))?;
-    object.insert_lazy(all, Rc::new(AllValues(fields)))
-}
-
-/// Gives the request object the hashes `get` and `get_a`, if its query has fields.
-pub fn insert_query(
-    keys: &Keys,
-    object: &Hash,
-    head: &Rc<Head>,
-    options: urlencoded::Options,
-) -> Result<()> {
-    let query = head.request.query().unwrap_or_default();
-    if !urlencoded::has_fields(query, &options) {
-        return Ok(());
-    }
-    let (last, all) = (&keys.parameters, &keys.all_parameters);
-    insert_form(object, last, all, Form::Query(head.clone()), options)
-}
-
-/// The body of an urlencoded request as it came.
-pub struct RequestBody(pub Rc<Vec<u8>>);
-
-impl Lazy for RequestBody {
+impl Lazy for Fields {
     fn make(&self, perl: Perl) -> Result<Scalar> {
-        Ok(Scalar::from_bytes(perl, &self.0))
+        let options = &self.0.terms().options;
+        self.0.fields.last(perl, form(&self.0.body()), options)
     }
 }
 
-/// What `cookies` is made of.
-struct Cookies {
-    head: Rc<Head>,
-    max_cookies: u64,
+impl Lazy for AllFields {
+    fn make(&self, perl: Perl) -> Result<Scalar> {
+        let options = &self.0.terms().options;
+        self.0.fields.all(perl, form(&self.0.body()), options)
+    }
+}
+
+impl Lazy for Body {
+    fn make(&self, perl: Perl) -> Result<Scalar> {
+        Ok(Scalar::from_bytes(perl, &self.0.body()))
+    }
 }
 
 impl Lazy for Cookies {
     fn make(&self, perl: Perl) -> Result<Scalar> {
         let all = Hash::new(perl);
-        let line = self.head.request.header("Cookie").unwrap_or_default();
-        for field in cookies::parse(line, self.max_cookies) {
+        let head = self.0.head();
+        let line = head.as_ref().and_then(|head| head.request.header("Cookie"));
+        let max_cookies = self.0.terms().max_cookies;
+        for field in cookies::parse(line.unwrap_or_default(), max_cookies) {
             let value = field_value(perl, &field);
             all.insert_key(&text::key(&field.name), value)?;
         }
@@ -134,32 +81,71 @@ impl Lazy for Cookies {
     }
 }
 
-/// Gives the request object the hash `cookies`, if there are any.
-pub fn insert_cookies(keys: &Keys, object: &Hash, head: &Rc<Head>, max_cookies: u64) -> Result<()> {
-    let line = head.request.header("Cookie").unwrap_or_default();
-    if !cookies::has_cookies(line, max_cookies) {
-        return Ok(());
-    }
-    let cookies = Cookies {
-        head: head.clone(),
-        max_cookies,
-    };
-    object.insert_lazy(&keys.cookies, Rc::new(cookies))
+fn with_query<T>(source: &Source, read: impl FnOnce(&[u8]) -> T) -> T {
+    let head = source.head();
+    let query = head.as_ref().and_then(|head| head.request.query());
+    read(query.unwrap_or_default())
 }
 
-/// How the fields of this request are to be read.
-pub fn options(names: &Names, forms: &FormOptions) -> Result<urlencoded::Options> {
-    let max_fields = match forms.max_fields {
-        Some(max_fields) => max_fields,
-        None => {
-            let fields = names.variables.max_urlencoded_fields.get().integer()?;
-            u64::try_from(fields).unwrap_or(0)
+/// The text of a form in a body.
+fn form(body: &[u8]) -> &[u8] {
+    match body {
+        // Perl takes this for false, and programs for a body without fields.
+        b"0" => b"",
+        body => body,
+    }
+}
+
+/// What was made of the one of a pair of hashes that was asked for, of each name's
+/// last value and of all its values, for the other one: they share their values.
+#[derive(Default)]
+pub struct Made {
+    /// In the order of the fields.
+    values: RefCell<Option<Vec<Scalar>>>,
+}
+
+impl Made {
+    fn last(&self, perl: Perl, form: &[u8], options: &urlencoded::Options) -> Result<Scalar> {
+        let last = Hash::new(perl);
+        self.make(perl, form, options, |name, value| {
+            last.insert_key(name, value)
+        })?;
+        Ok(last.reference())
+    }
+
+    fn all(&self, perl: Perl, form: &[u8], options: &urlencoded::Options) -> Result<Scalar> {
+        let all = Hash::new(perl);
+        self.make(perl, form, options, |name, value| add(&all, name, value))?;
+        Ok(all.reference())
+    }
+
+    /// Adds each field with the value that the other hash has of it.
+    fn make(
+        &self,
+        perl: Perl,
+        form: &[u8],
+        options: &urlencoded::Options,
+        mut add: impl FnMut(&Key, Scalar) -> Result<()>,
+    ) -> Result<()> {
+        let mut made_before = self.values.take().map(Vec::into_iter);
+        let mut values = Vec::new();
+        for field in urlencoded::parse(form, options) {
+            let known = made_before.as_mut().and_then(Iterator::next);
+            let value = known.unwrap_or_else(|| field_value(perl, &field));
+            if made_before.is_none() {
+                values.push(value.clone());
+            }
+            add(&text::key(&field.name), value)?;
         }
-    };
-    Ok(urlencoded::Options {
-        max_fields,
-        plus_as_space: forms.plus_as_space,
-    })
+        if made_before.is_none() {
+            self.values.replace(Some(values));
+        }
+        Ok(())
+    }
+
+    pub fn forget(&self) {
+        drop(self.values.take());
+    }
 }
 
 /// Adds a part of a multipart form to the hashes `kind` and `kind_a` of the request
@@ -171,7 +157,8 @@ pub fn add_part(object: &Hash, kind: &str, name: &[u8], value: Scalar) -> Result
         bytes: name.to_vec(),
         is_utf8: false,
     };
-    add_to(&last, &all, &name, value)
+    last.insert_key(&name, value.clone())?;
+    add(&all, &name, value)
 }
 
 /// The hash under this key, made if the application has put something else there.
@@ -184,8 +171,8 @@ fn child_hash(object: &Hash, name: &str) -> Result<Hash> {
     Ok(hash)
 }
 
-fn add_to(last: &Hash, all: &Hash, name: &Key, value: Scalar) -> Result<()> {
-    last.insert_key(name, value.clone())?;
+/// Adds to the values of a name.
+fn add(all: &Hash, name: &Key, value: Scalar) -> Result<()> {
     if let Some(list) = all.get_key(name)?.and_then(|list| list.as_array()) {
         return list.push(value);
     }

@@ -71,7 +71,7 @@ fn on_listener(
     };
     let id = server.with_engine(|engine| engine.listener_numbered(number));
     if let Some((id, listener)) = id.and_then(|id| Some((id, server.listener(id)?))) {
-        act(&server, &listener, id)?;
+        act(&server, &listener.hash, id)?;
     }
     Ok(Returned::Nothing)
 }

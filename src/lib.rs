@@ -5,7 +5,7 @@
 //! | `server/` | this thread's engine, the tables, and its part in EV's loop |
 //! | `dispatch.rs` | the engine's events become calls of Perl code |
 //! | `listener.rs`, `options.rs` | `listen`, and `HTTP::Server::EV::PortListener` |
-//! | `request.rs` | builds the request object |
+//! | `request.rs`, `source.rs` | makes the request object, of what, and uses it again |
 //! | `environment.rs`, `fields.rs` | its elements that are made when they are asked for |
 //! | `cgi.rs`, `header.rs` | `HTTP::Server::EV::CGI` |
 //! | `functions.rs` | the functions below the objects, for old programs |
@@ -34,6 +34,7 @@ mod names;
 mod options;
 mod request;
 mod server;
+mod source;
 mod text;
 mod value;
 

@@ -8,7 +8,7 @@ use engine::{ListenAddress, ListenSocket, ListenerId, ListenerOptions};
 use perl_xs::handle::{self, Mode};
 use perl_xs::{Arguments, Error, Hash, Package, Perl, Result, Returned, Scalar};
 
-use crate::options::{FormOptions, Options};
+use crate::options::Options;
 use crate::server::{Server, reason};
 use crate::value::{defined, truth};
 
@@ -21,7 +21,6 @@ const OWN_KEYS: [&[u8]; 5] = [b"cb", b"port", b"ptr", b"socket", b"stopped"];
 /// the process runs.
 pub struct Listening {
     id: ListenerId,
-    pub forms: FormOptions,
     /// The first argument of `listen`. A reference is the listener's name by its
     /// place in memory, which therefore must not be taken by another one.
     _what: Scalar,
@@ -84,11 +83,10 @@ pub fn open(
     listener.insert("ptr", Scalar::from_unsigned(perl, id.number()))?;
     listener.attach(Rc::new(Listening {
         id,
-        forms,
         _what: what.copy()?,
     }));
     listener.bless(PACKAGE)?;
-    server.add_listener(id, listener.clone());
+    server.add_listener(id, listener.clone(), forms);
     Ok(id)
 }
 
@@ -200,7 +198,9 @@ pub fn stop_accepting(server: &Server, listener: &Hash, id: ListenerId) -> Resul
 
 /// In the object itself, and in the copy of it that was given.
 fn set_stopped(server: &Server, given: &Hash, id: ListenerId, stopped: i64) -> Result<()> {
-    for listener in server.listener(id).iter().chain([given]) {
+    let own = server.listener(id);
+    let own = own.iter().map(|listener| &listener.hash);
+    for listener in own.chain([given]) {
         listener.insert("stopped", Scalar::from_integer(given.perl(), stopped))?;
     }
     Ok(())

@@ -26,10 +26,11 @@ const QUESTION: &str = r#"
 "#;
 
 /// The map of them is in `shim/shim.h`.
-const SOURCES: [&str; 5] = [
+const SOURCES: [&str; 6] = [
     "shim/guard.c",
     "shim/lazy.c",
     "shim/operations.c",
+    "shim/reuse.c",
     "shim/values.c",
     "shim/trampolines.c",
 ];

@@ -18,6 +18,8 @@ use perl_xs::{Arguments, Code, Error, Hash, Perl, Result, Returned, Scalar};
 
 use self::slots::Slots;
 use crate::names::Names;
+use crate::options::FormOptions;
+use crate::request::{Object, Pools};
 
 thread_local! {
     static SERVER: RefCell<Option<Rc<Server>>> = const { RefCell::new(None) };
@@ -40,7 +42,7 @@ pub struct Server {
     pub callback_depth: Cell<Option<u32>>,
     /// What the loop was told before it last slept, until it calls back.
     last_sleep: Cell<Option<Sleep>>,
-    listeners: RefCell<Slots<ListenerId, Hash>>,
+    listeners: RefCell<Slots<ListenerId, Rc<Listener>>>,
     requests: RefCell<Slots<RequestId, Request>>,
     waiting_for_drain: RefCell<HashMap<RequestId, DrainWait>>,
     waiting_for_stop: RefCell<HashMap<ListenerId, Vec<Code>>>,
@@ -57,15 +59,23 @@ pub struct Server {
 /// What is known of a request until its reply is finished.
 #[derive(Clone)]
 pub struct Request {
-    pub listener: Hash,
+    /// Nobody, for a Buffer that was made of a socket.
+    pub listener: Option<Rc<Listener>>,
     /// The request object, held until the main callback has returned.
-    pub object: Option<Hash>,
+    pub object: Option<Object>,
     /// The file being received.
     pub file: Option<Hash>,
     /// A weak reference to the Buffer, if that is made.
     pub buffer: Option<Scalar>,
     /// Whether the client's hanging up is told to the Buffer.
     pub watches_client: bool,
+}
+
+/// What is known of a listener.
+pub struct Listener {
+    pub hash: Hash,
+    pub forms: FormOptions,
+    pub pools: Pools,
 }
 
 type Command = fn(&mut Engine, RequestId);
@@ -148,12 +158,14 @@ impl Server {
         self.wake_loop();
     }
 
-    pub fn add_listener(&self, id: ListenerId, listener: Hash) {
+    pub fn add_listener(&self, id: ListenerId, hash: Hash, forms: FormOptions) {
+        let pools = Pools::default();
+        let listener = Rc::new(Listener { hash, forms, pools });
         let replaced = self.listeners.borrow_mut().insert(id, listener);
         drop(replaced);
     }
 
-    pub fn listener(&self, id: ListenerId) -> Option<Hash> {
+    pub fn listener(&self, id: ListenerId) -> Option<Rc<Listener>> {
         self.listeners.borrow().get(id).cloned()
     }
 
@@ -200,13 +212,9 @@ impl Server {
     }
 
     /// Lets go of the request object, whose life is now the application's.
-    pub fn release_object(&self, id: RequestId) {
-        let object = self
-            .requests
-            .borrow_mut()
-            .get_mut(id)
-            .and_then(|request| request.object.take());
-        drop(object);
+    pub fn release_object(&self, id: RequestId) -> Option<Object> {
+        let mut requests = self.requests.borrow_mut();
+        requests.get_mut(id)?.object.take()
     }
 
     /// Nobody holds the Buffer of this reply any more: send the rest and close.

@@ -150,6 +150,14 @@ static MAGIC *unmade_magic(pTHX_ SV *sv)
     return magic && magic->mg_ptr ? magic : NULL;
 }
 
+bool perl_shim_is_unread(pTHX_ SV *sv)
+{
+    const MAGIC *const magic = unmade_magic(aTHX_ sv);
+
+    return magic && SvMAGIC(sv) == magic && !magic->mg_moremagic && SvGMAGICAL(sv) && SvROK(sv)
+           && !SvWEAKREF(sv) && !SvREADONLY(sv);
+}
+
 static SV *element(pTHX_ HV *hash, SV *key)
 {
     HE *const entry = (HE *)hv_common(hash, key, NULL, 0, 0, HV_DISABLE_UVAR_XKEY, NULL, 0);

@@ -2,7 +2,7 @@
  *
  * Three kinds of function, mirrored in ../src/lib.rs:
  *
- *   plain       (values.c) touch only what cannot run Perl code or die, and say NULL/0 when the value
+ *   plain       (values.c, reuse.c) touch only what cannot run Perl code or die, and say NULL/0 when the value
  *               at hand is not of that kind;
  *   guarded     (guard.c, operations.c) everything else: perl_shim_operate and perl_shim_call. They
  *               return a status, and longjmp never leaves them;
@@ -68,6 +68,8 @@ enum { STATUS_OK, STATUS_DIED, STATUS_EXITED };
 enum { CONTEXT_VOID, CONTEXT_SCALAR, CONTEXT_LIST };
 enum { REFERENT_ANY, REFERENT_HASH, REFERENT_ARRAY, REFERENT_CODE, REFERENT_GLOB, REFERENT_STASH };
 
+enum { ELEMENT_SCALAR, ELEMENT_EMPTY_HASH, ELEMENT_EMPTY_ARRAY, ELEMENT_WEAK, ELEMENT_LAZY };
+
 /* Bits of perl_shim_state. */
 enum {
     STATE_MAGICAL = 1,     /* reading it runs get magic */
@@ -112,6 +114,13 @@ struct perl_shim_key {
     int32_t length;
     int32_t utf8;
     SV *shared; /* the same as perl_shim_new_shared_key made it, or NULL */
+};
+
+/* An element of an object that is to be used again: what it is as it was made. */
+struct perl_shim_element {
+    SV *key; /* made by perl_shim_new_shared_key */
+    SV *referent; /* of ELEMENT_WEAK */
+    int kind;
 };
 
 /* A guarded call of a sub or method. */
@@ -216,5 +225,8 @@ void perl_shim_croak_or_leave(pTHX_ int status, SV *error);
 
 /* lazy.c: whether this is the magic of a hash with lazy elements. */
 bool perl_shim_tells_of_keys(const MAGIC *magic);
+
+/* lazy.c: whether this is a lazy element, nothing else, that nobody has asked for. */
+bool perl_shim_is_unread(pTHX_ SV *sv);
 
 #endif

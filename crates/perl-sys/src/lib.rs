@@ -52,6 +52,17 @@ pub const REFERENT_GLOB: c_int = 4;
 /// The hash of a package; for its name only.
 pub const REFERENT_STASH: c_int = 5;
 
+/// Anything that is no reference.
+pub const ELEMENT_SCALAR: c_int = 0;
+/// A reference to an empty hash.
+pub const ELEMENT_EMPTY_HASH: c_int = 1;
+/// A reference to an empty array.
+pub const ELEMENT_EMPTY_ARRAY: c_int = 2;
+/// A weak reference to something given.
+pub const ELEMENT_WEAK: c_int = 3;
+/// A lazy element.
+pub const ELEMENT_LAZY: c_int = 4;
+
 /// Bit of [`perl_shim_state`]: reading the value runs get magic (it is tied, say).
 pub const STATE_MAGICAL: u32 = 1;
 /// Bit of [`perl_shim_state`]: the value is defined.
@@ -165,6 +176,18 @@ pub struct Key {
     pub utf8: i32,
     /// The same key as [`perl_shim_new_shared_key`] made it, or null.
     pub shared: *mut SV,
+}
+
+/// An element of an object that is to be used again.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Element {
+    /// Its key, as [`perl_shim_new_shared_key`] made it.
+    pub key: *mut SV,
+    /// What it refers to, for `ELEMENT_WEAK`.
+    pub referent: *mut SV,
+    /// `ELEMENT_…`.
+    pub kind: c_int,
 }
 
 /// Arguments and results of a guarded call.
@@ -371,6 +394,18 @@ unsafe extern "C" {
     ) -> *mut SV;
     pub fn perl_shim_unmade(perl: *mut PerlInterpreter, sv: *mut SV) -> *mut Lazy;
     pub fn perl_shim_await_end(perl: *mut PerlInterpreter, hook: *mut Attachment) -> c_int;
+
+    pub fn perl_shim_examine(
+        perl: *mut PerlInterpreter,
+        hash: *mut SV,
+        stash: *mut SV,
+        elements: *const Element,
+        count: usize,
+        intact: *mut u64,
+    ) -> c_int;
+    pub fn perl_shim_set_integer(perl: *mut PerlInterpreter, sv: *mut SV, value: i64) -> c_int;
+    pub fn perl_shim_set_unsigned(perl: *mut PerlInterpreter, sv: *mut SV, value: u64) -> c_int;
+    pub fn perl_shim_set_number(perl: *mut PerlInterpreter, sv: *mut SV, value: f64) -> c_int;
 
     pub fn perl_shim_output_field_separator(perl: *mut PerlInterpreter) -> *mut SV;
     pub fn perl_shim_output_record_separator(perl: *mut PerlInterpreter) -> *mut SV;

@@ -50,6 +50,10 @@ impl SharedKey {
             shared,
         }
     }
+
+    pub(crate) fn shared(&self) -> &Scalar {
+        &self.shared
+    }
 }
 
 /// What a hash can be asked for: bytes, or a [`SharedKey`].

@@ -67,6 +67,7 @@ mod key;
 mod lazy;
 mod perl;
 mod scalar;
+mod shape;
 
 pub use array::Array;
 pub use border::{Status, enter};
@@ -78,6 +79,7 @@ pub use key::{AsKey, Key, SharedKey};
 pub use lazy::Lazy;
 pub use perl::{Class, Package, Perl, Variable};
 pub use scalar::Scalar;
+pub use shape::{Element, Intact, Shape};
 
 /// For the expansion of [`boot!`].
 #[doc(hidden)]

@@ -298,6 +298,36 @@ impl Scalar {
         .map(drop)
     }
 
+    /// Assigns an integer to this variable; fails for a constant.
+    pub fn set_integer(&self, value: i64) -> Result<()> {
+        let (perl, scalar) = self.live()?;
+        // SAFETY: a live value.
+        if unsafe { sys::perl_shim_set_integer(perl, scalar, value) } != 0 {
+            return Ok(());
+        }
+        self.assign(&Self::from_integer(self.perl, value))
+    }
+
+    /// Assigns an unsigned integer to this variable; fails for a constant.
+    pub fn set_unsigned(&self, value: u64) -> Result<()> {
+        let (perl, scalar) = self.live()?;
+        // SAFETY: a live value.
+        if unsafe { sys::perl_shim_set_unsigned(perl, scalar, value) } != 0 {
+            return Ok(());
+        }
+        self.assign(&Self::from_unsigned(self.perl, value))
+    }
+
+    /// Assigns a floating-point number to this variable; fails for a constant.
+    pub fn set_number(&self, value: f64) -> Result<()> {
+        let (perl, scalar) = self.live()?;
+        // SAFETY: a live value.
+        if unsafe { sys::perl_shim_set_number(perl, scalar, value) } != 0 {
+            return Ok(());
+        }
+        self.assign(&Self::from_number(self.perl, value))
+    }
+
     /// Hangs `data` on this value: it is dropped when Perl frees the value, and replaces earlier data of the same type.
     ///
     /// For an object this is done to its [`referent`](Self::referent), not to a reference, which Perl code copies. The

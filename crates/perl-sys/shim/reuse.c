@@ -1,0 +1,188 @@
+/* Whether an object can be made another one of its class: what of it is still as it was made. */
+
+#include "shim.h"
+
+/* ---- Destructors ---- */
+
+/* What was found last, until subs are defined or classes change. */
+static SHIM_THREAD_LOCAL struct {
+    int filled;
+    void *perl;
+    HV *stash;
+    U32 generation;
+    bool found;
+} destructor_cache;
+
+static U32 generation_of(pTHX_ HV *stash)
+{
+    const struct mro_meta *const meta = HvAUX(stash)->xhv_mro_meta;
+
+    return PL_sub_generation + (meta ? meta->pkg_gen + meta->cache_gen : 0);
+}
+
+/* A stash has a name, and so what HvAUX asks for. */
+static bool has_destructor(pTHX_ HV *stash)
+{
+    const U32 generation = generation_of(aTHX_ stash);
+
+    if (destructor_cache.filled && destructor_cache.perl == SHIM_PERL
+        && destructor_cache.stash == stash && destructor_cache.generation == generation)
+        return destructor_cache.found;
+
+    destructor_cache.found = gv_fetchmeth_autoload(stash, "DESTROY", 7, 0) != NULL;
+    destructor_cache.filled = 1;
+    destructor_cache.perl = SHIM_PERL;
+    destructor_cache.stash = stash;
+    /* Looking it up may have made the class's own notes. */
+    destructor_cache.generation = generation_of(aTHX_ stash);
+    return destructor_cache.found;
+}
+
+/* ---- Values ---- */
+
+static bool has_magic(SV *sv)
+{
+    return SvTYPE(sv) >= SVt_PVMG && (SvMAGICAL(sv) || SvMAGIC(sv));
+}
+
+/* Weak references to a hash, its iterator, a name. */
+static bool has_more(HV *hash)
+{
+#ifdef HvHasAUX
+    return HvHasAUX(hash);
+#else
+    return SvOOK(hash);
+#endif
+}
+
+/* To assign a number to it does that and nothing else. */
+static bool is_simple(SV *sv)
+{
+    return SvTYPE(sv) <= SVt_PVMG && !has_magic(sv) && !SvROK(sv) && !SvREADONLY(sv);
+}
+
+static bool is_own_reference(SV *sv)
+{
+    return SvREFCNT(sv) == 1 && SvTYPE(sv) <= SVt_PVMG && !has_magic(sv) && SvROK(sv)
+           && !SvREADONLY(sv);
+}
+
+static bool is_bare(SV *container)
+{
+    return SvREFCNT(container) == 1 && !has_magic(container) && !SvOBJECT(container)
+           && !SvREADONLY(container);
+}
+
+static bool is_empty_hash(SV *sv)
+{
+    return SvTYPE(sv) == SVt_PVHV && is_bare(sv) && !has_more((HV *)sv) && !HvTOTALKEYS((HV *)sv);
+}
+
+static bool is_empty_array(SV *sv)
+{
+    return SvTYPE(sv) == SVt_PVAV && is_bare(sv) && AvREAL((AV *)sv) && AvFILLp((AV *)sv) < 0;
+}
+
+static bool is_as_made(pTHX_ SV *sv, const struct perl_shim_element *element)
+{
+    switch (element->kind) {
+    case ELEMENT_SCALAR:
+        return SvREFCNT(sv) == 1 && is_simple(sv);
+    case ELEMENT_EMPTY_HASH:
+        return is_own_reference(sv) && !SvWEAKREF(sv) && is_empty_hash(SvRV(sv));
+    case ELEMENT_EMPTY_ARRAY:
+        return is_own_reference(sv) && !SvWEAKREF(sv) && is_empty_array(SvRV(sv));
+    case ELEMENT_WEAK:
+        return is_own_reference(sv) && SvWEAKREF(sv) && SvRV(sv) == element->referent;
+    default:
+        return SvREFCNT(sv) == 1 && perl_shim_is_unread(aTHX_ sv);
+    }
+}
+
+/* ---- The object ---- */
+
+static bool is_own_object(pTHX_ SV *hash, HV *stash)
+{
+    const MAGIC *const magic = SvMAGIC(hash);
+
+    return SvREFCNT(hash) == 1 && SvOBJECT(hash) && SvSTASH(hash) == stash && HvNAME_get(stash)
+           && !SvREADONLY(hash) && !has_more((HV *)hash) && magic && !magic->mg_moremagic
+           && perl_shim_tells_of_keys(magic) && !has_destructor(aTHX_ stash);
+}
+
+/* The index of the element with this key, looked for from `from` on; `count` if there is none. */
+static size_t find(const struct perl_shim_element *elements, size_t count, size_t from, const HEK *key)
+{
+    size_t i;
+
+    for (i = from; i < count; i++)
+        if (SvSHARED_HEK_FROM_PV(SvPVX_const(elements[i].key)) == key)
+            return i;
+    for (i = 0; i < from; i++)
+        if (SvSHARED_HEK_FROM_PV(SvPVX_const(elements[i].key)) == key)
+            return i;
+    return count;
+}
+
+/* Says 0 unless `hash` is an object of this class with lazy elements, that nobody but the caller knows in any way, and
+ * all of its keys are among those of `elements`, of which there are 64 at most. A bit of *intact is on for each
+ * element that is there as it was made, and that nobody else has. */
+int perl_shim_examine(void *perl, SV *hash, SV *stash, const struct perl_shim_element *elements,
+                      size_t count, uint64_t *intact)
+{
+    dSHIM;
+    STRLEN bucket;
+    size_t keys = 0;
+    size_t next = 0;
+
+    *intact = 0;
+    if (!is_own_object(aTHX_ hash, (HV *)stash))
+        return 0;
+    for (bucket = 0; HvARRAY((HV *)hash) && bucket <= HvMAX((HV *)hash); bucket++) {
+        const HE *entry;
+
+        for (entry = HvARRAY((HV *)hash)[bucket]; entry; entry = HeNEXT(entry)) {
+            const size_t index = find(elements, count, next, HeKEY_hek(entry));
+
+            if (index == count)
+                return 0;
+            if (is_as_made(aTHX_ HeVAL(entry), &elements[index]))
+                *intact |= (uint64_t)1 << index;
+            next = index + 1;
+            keys++;
+        }
+    }
+    /* Keys that were deleted from a restricted hash are not there, and count. */
+    return keys == (size_t)HvTOTALKEYS((HV *)hash);
+}
+
+/* ---- Scalars that are used again ---- */
+
+/* These say 0, and do nothing, where to assign is more than that. */
+
+int perl_shim_set_integer(void *perl, SV *sv, int64_t value)
+{
+    dSHIM;
+    if (!is_simple(sv) || value < (int64_t)IV_MIN || value > (int64_t)IV_MAX)
+        return 0;
+    sv_setiv(sv, (IV)value);
+    return 1;
+}
+
+int perl_shim_set_unsigned(void *perl, SV *sv, uint64_t value)
+{
+    dSHIM;
+    if (!is_simple(sv) || value > (uint64_t)UV_MAX)
+        return 0;
+    sv_setuv(sv, (UV)value);
+    return 1;
+}
+
+int perl_shim_set_number(void *perl, SV *sv, double value)
+{
+    dSHIM;
+    if (!is_simple(sv))
+        return 0;
+    sv_setnv(sv, (NV)value);
+    return 1;
+}
