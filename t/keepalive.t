@@ -6,6 +6,7 @@ use strict;
 use warnings;
 
 use FindBin;
+use IO::Select   ();
 use Scalar::Util qw(refaddr);
 use Test::More;
 
@@ -200,9 +201,11 @@ subtest
                     if ($old) {
                         report( $_   => $cgi->{$_}, $old->{$_} ) for qw(stack_pos mine);
                         report( same => refaddr $cgi == refaddr $old ? 1 : 0 );
-                        report( old => eval { $old->print('more'); 1 }
+                        report(
+                            old => eval { $old->print('more'); 1 }
                             ? 'prints'
-                            : 'dies' );
+                            : 'dies'
+                        );
                         $old->stop;
                         $old->drop;
                         HTTP::Server::EV::stop_req( $old->{stack_pos} );
@@ -282,6 +285,20 @@ subtest 'A second request that does not come in full has timeout seconds' => sub
     is $client->response->{status}, 200, 'the first one';
     is $client->response->{status}, 408, 'and the second one';
     ok $client->is_closed, 'is the last';
+    $server->stop;
+};
+
+subtest 'The head of a second request has header_timeout seconds in all' => sub {
+    my $server = start( { header_timeout => 0.3, error_responses => 1 } );
+    my $client = $server->connect;
+    $client->send( kept_request_bytes( GET => '/' ) );
+    is $client->response->{status}, 200, 'the first one';
+    $client->send('GET /');
+    my $sent = 0;
+    until ( IO::Select->new( $client->socket )->can_read(0.01) || $sent > 3000 ) {
+        $sent += $client->send('x');
+    }
+    is $client->response->{status}, 408, 'and the second one, byte by byte';
     $server->stop;
 };
 

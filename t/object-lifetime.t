@@ -184,7 +184,7 @@ subtest 'A kept object is answered when the application likes' => sub {
     }
 };
 
-subtest 'A kept object keeps its connection, until it goes' => sub {
+subtest 'A kept object keeps its reply open, until it goes' => sub {
     my $server = start(
         undef,
         main => sub {
