@@ -9,7 +9,7 @@ use FindBin;
 use Test::More;
 
 use lib "$FindBin::Bin/lib";
-use TestServer qw(eventually report request_bytes);
+use TestServer qw(eventually kept_request_bytes report request_bytes);
 
 my $LARGE = 8 * 1024 * 1024;
 
@@ -148,6 +148,20 @@ subtest 'Replies that outlive their Buffer' => sub {
     $broken->reset;
     ok eventually( sub { !( @buffers = ask( $server, 'buffers' ) ) } ),
       'goes away is gone too';
+    $server->stop;
+};
+
+subtest 'Replies that outlive their Buffer, one after the other on a connection' => sub {
+    my $server = start( sub { $_[0]->header; $_[0]->print( 'x' x $LARGE ) } );
+    my $slow   = $server->connect;
+    my @buffers;
+    $slow->send( kept_request_bytes( GET => '/' ) x 3 );
+    for my $reply ( 1 .. 3 ) {
+        eventually( sub { @buffers = ask( $server, 'buffers' ) } );
+        is_deeply [ map { $_->[1] } @buffers ], [2], "reply $reply is there";
+        is length $slow->response->{body}, $LARGE, 'until it arrives';
+    }
+    ok eventually( sub { !( @buffers = ask( $server, 'buffers' ) ) } ), 'then none is';
     $server->stop;
 };
 
