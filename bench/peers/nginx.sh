@@ -1,6 +1,6 @@
 #!/bin/sh
 # Starts nginx. It answers by `return 200`; a large reply is a file, an upload is stored as it came.
-# bench-version: PATH="$PATH:/usr/sbin" nginx -v 2>&1
+# bench-version: PATH="$PATH:/usr/sbin" nginx -v 2>&1 | sed "s/.*: //"
 # bench-without: form json multipart: does not look into bodies
 # bench-without: workers-compute: runs no code
 

@@ -66,6 +66,27 @@ TABLE
 
 is join( q{}, remarks($workload) ), "- nginx: closes\n- feersum: went away\n", 'remarks';
 
+my $upload = {
+    %{$workload},
+    name => 'upload',
+    rows => [
+        {
+            label  => 'copier',
+            name   => 'copier',
+            notes  => [],
+            rounds => [ { cpu => 1e-6 } ]
+        },
+        $workload->{rows}[0]
+    ],
+};
+is overview( 'cpu', $workload, $upload ),
+  <<'TABLE', 'the overview leaves out who is in one of two';
+| workload | http-server-ev |
+| -------- | -------------: |
+| hello    |           7.00 |
+| upload   |           7.00 |
+TABLE
+
 is overview( 'cpu', $workload ), <<'TABLE', 'the overview';
 | workload | feersum | http-server-ev | nginx |
 | -------- | ------: | -------------: | ----: |

@@ -22,21 +22,21 @@ sub figure {
 }
 
 # The main figure of every server (a column) for each of the workloads (a row) that count
-# the same thing.
+# the same thing, without those that are there for few of the workloads.
 sub overview {
     my ( $key, @workloads ) = @_;
-    my ( %figure, %total, %seen );
+    my ( %figure, %times );
     my @shown = grep { $_->{chart}{key} eq $key } @workloads;
     for my $workload (@shown) {
         my ($column) = grep { $_->{key} eq $key } @{ $workload->{columns} };
         for my $row ( summarize($workload) ) {
-            $seen{ $row->{label} } = 1;
+            $times{ $row->{label} }++;
             next if defined $row->{failure};
             $figure{ $workload->{name} }{ $row->{label} } =
               figure( $column, $row->{median}{$key} );
         }
     }
-    my @labels = sort keys %seen;
+    my @labels = sort grep { 2 * $times{$_} > @shown } keys %times;
     return table( [ 'workload', @labels ],
         map { [ $_->{name}, @{ $figure{ $_->{name} } || {} }{@labels} ] } @shown );
 }
