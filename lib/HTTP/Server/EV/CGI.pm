@@ -419,7 +419,8 @@ buffer; the same one at each call.
 It is the way to the body of a request whose method is not among C<body_methods>. What
 the server has read of it already is given back to the handle: C<read> and C<readline>
 see the whole body, as far as it has come, and C<sysread> sees what is still in the
-socket.
+socket. A body in chunks (C<Transfer-Encoding: chunked>) is seen as it was sent, and so is
+whatever the client sends behind the body. The connection ends with this reply.
 
 Dies with C<Can`t get fh of closed socket!> after L</close>.
 
