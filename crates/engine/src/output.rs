@@ -392,7 +392,12 @@ impl Output {
     }
 
     fn insert(&mut self, at: usize, bytes: &[u8]) {
-        self.bytes.splice(at..at, bytes.iter().copied());
+        let end = self.bytes.len();
+        self.bytes.resize(end + bytes.len(), 0);
+        self.bytes.copy_within(at..end, at + bytes.len());
+        if let Some(gap) = self.bytes.get_mut(at..at + bytes.len()) {
+            gap.copy_from_slice(bytes);
+        }
     }
 
     /// Moving the rest to the front is done seldom enough to cost less than sending did.

@@ -63,6 +63,10 @@ impl ReplyHead {
         while !lines.is_empty() {
             let (line, rest) = split_line(lines);
             lines = rest;
+            // Most lines are of no interest, and their first letters tell so.
+            if !matches!(line.first(), Some(b'C' | b'c' | b'D' | b'd' | b'T' | b't')) {
+                continue;
+            }
             if let Some(colon) = memchr(b':', line) {
                 let (name, value) = line.split_at(colon);
                 parsed.note(name, value.get(1..).unwrap_or_default().trim_ascii());
