@@ -1,6 +1,6 @@
 #!/usr/bin/env perl
-# What a server of HTTP/1.1 must answer, and must not: the cases of t/conformance, or of the
-# files that are named.
+# What a server of HTTP/1.1 must answer, and must not: the cases of t/conformance, or of
+# the files that are named.
 
 use strict;
 use warnings;

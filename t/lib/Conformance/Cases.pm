@@ -14,12 +14,12 @@ our @EXPORT_OK = qw(printable shortened);
 my %ESCAPED = ( r    => "\r", n    => "\n", t    => "\t", 0    => "\0", q{\\} => q{\\} );
 my %ESCAPE  = ( "\r" => '\r', "\n" => '\n', "\t" => '\t', "\0" => '\0', q{\\} => '\\\\' );
 
-# The cases of a file in their order. Each is a hash: name, sections (text), blocks (a list
-# of those that are sent in one go), end.
+# The cases of a file in their order. Each is a hash: name, sections (text), blocks (a
+# list of those that are sent in one go), end.
 #
-# A block is a hash of bytes, cuts (the places where it may be cut), await (how many replies
-# it is sent behind), and answers: a list of hashes with `one_of` (each of status, a pattern,
-# and what the handler echoes), fields and lacks.
+# A block is a hash of bytes, cuts (the places where it may be cut), await (how many
+# replies it is sent behind), and answers: a list of hashes with `one_of` (each of status,
+# a pattern, and what the handler echoes), fields and lacks.
 sub read_file {
     my ($path) = @_;
     open my $handle, '<', $path or croak "Cannot read $path: $!";

@@ -1,7 +1,7 @@
 package Conformance::Connection;
 
-# A connection that costs little, of which a test has hundreds at once: it sends pieces, and
-# keeps what it receives.
+# A connection that costs little, of which a test has hundreds at once: it sends pieces,
+# and keeps what it receives.
 
 use strict;
 use warnings;

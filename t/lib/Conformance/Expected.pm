@@ -54,8 +54,9 @@ sub _wrong_with_end {
     return;
 }
 
-# A reply says whether another one follows (RFC 9112, section 9.6), as far as the server can
-# know that: the last one may be the last because the client goes, or what comes is bad.
+# A reply says whether another one follows (RFC 9112, section 9.6), as far as the server
+# can know that: the last one may be the last because the client goes, or what comes is
+# bad.
 sub _wrong_with_close {
     my ( $end, @replies ) = @_;
     my @final = grep { $_->{status} >= 200 } @replies;

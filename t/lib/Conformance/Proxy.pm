@@ -1,7 +1,7 @@
 package Conformance::Proxy;
 
-# nginx as a reverse proxy before a server: one that keeps its connections to the server for
-# further requests, marks each request it sends, and writes down which those are.
+# nginx as a reverse proxy before a server: one that keeps its connections to the server
+# for further requests, marks each request it sends, and writes down which those are.
 
 use strict;
 use warnings;
@@ -22,7 +22,8 @@ sub program {
     return $path;
 }
 
-# Before the server on this port. `buffers`: nginx has the whole request before it sends it.
+# Before the server on this port. `buffers`: nginx has the whole request before it sends
+# it.
 sub new {
     my ( $class, $server_port, %option ) = @_;
     my ( $port, $reservation ) = reserve_port();
@@ -45,8 +46,8 @@ sub new {
 sub port { return $_[0]{port} }
 
 # Ends it. Returns what it has sent to the server: hashes of id, which is what the field
-# X-Sent told the server, method, target, body (if it was buffered), and status, which is the
-# server's answer.
+# X-Sent told the server, method, target, body (if it was buffered), and status, which is
+# the server's answer.
 sub stop {
     my ($self) = @_;
 

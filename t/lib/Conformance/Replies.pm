@@ -14,10 +14,10 @@ my $TOKEN = qr/[!#\$%&'*+\-.^_`|~0-9A-Za-z]+/;
 my $DATE =
   qr/(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT/;
 
-# The replies in these bytes, which are all that was sent if `has_ended`. Each is a hash of
-# status, fields (a list of pairs, names in lower case), echo (what the handler saw: see
-# Conformance::Server), body, and faults (a list of texts). What is no complete reply is the
-# last one, with status 'broken'.
+# The replies in these bytes, which are all that was sent if `has_ended`. Each is a hash
+# of status, fields (a list of pairs, names in lower case), echo (what the handler saw:
+# see Conformance::Server), body, and faults (a list of texts). What is no complete reply
+# is the last one, with status 'broken'.
 sub replies {
     my ( $bytes, $has_ended ) = @_;
     my @replies;

@@ -1,7 +1,7 @@
 package Conformance::Server;
 
-# The server that the cases of t/conformance are for: its handler replies with what it saw,
-# and keeps count of it.
+# The server that the cases of t/conformance are for: its handler replies with what it
+# saw, and keeps count of it.
 
 use strict;
 use warnings;
@@ -21,14 +21,14 @@ my %REPLY = (
 
 my %seen;
 
-# Returns the TestServer. What is replied has these fields: Saw (method, target and, if there
-# is one, the body), Saw-Version and Saw-Port, the client's.
+# Returns the TestServer. What is replied has these fields: Saw (method, target and, if
+# there is one, the body), Saw-Version and Saw-Port, the client's.
 sub start {
     return TestServer->start( \&_listen );
 }
 
-# In the test: how often the handler saw what since this was last asked, with the field X-Sent
-# before it, if there was one.
+# In the test: how often the handler saw what since this was last asked, with the field
+# X-Sent before it, if there was one.
 sub seen {
     my ($server) = @_;
     $server->tell('seen');
