@@ -32,9 +32,10 @@ pub(crate) struct Exchange {
     pub(crate) exposed: bool,
     /// The body that is left to the application.
     pub(crate) left_body: Framing,
-    /// The client knows chunked replies, and asks with HEAD.
+    /// The client knows chunked replies, and asks with HEAD or CONNECT.
     pub(crate) knows_chunks: bool,
     pub(crate) answers_head: bool,
+    pub(crate) answers_connect: bool,
     /// The client would go on with the connection.
     pub(crate) client_persists: bool,
 }
@@ -56,6 +57,7 @@ impl Default for Exchange {
             left_body: Framing::None,
             knows_chunks: false,
             answers_head: false,
+            answers_connect: false,
             client_persists: false,
         }
     }
@@ -66,6 +68,7 @@ impl Exchange {
     pub(crate) fn note_head(&mut self, head: &RequestHead) {
         self.knows_chunks = head.version() == Version::Http11;
         self.answers_head = head.method() == b"HEAD";
+        self.answers_connect = head.method() == b"CONNECT";
         self.client_persists = persists(head);
     }
 }

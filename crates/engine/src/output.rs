@@ -67,6 +67,7 @@ pub(crate) struct Terms<'a> {
     /// The request is of HTTP/1.1, and so its client knows chunks.
     pub(crate) knows_chunks: bool,
     pub(crate) answers_head: bool,
+    pub(crate) answers_connect: bool,
     /// Client and server would have the connection go on.
     pub(crate) may_persist: bool,
 }
@@ -276,6 +277,8 @@ impl Output {
         }
         self.framing = match head.length {
             _ if terms.answers_head || head.is_bodyless() => Framing::Bodyless,
+            // What follows is no message (RFC 9112 §6.3).
+            _ if terms.answers_connect && head.is_successful() => Framing::UntilClose,
             _ if head.has_transfer_encoding => Framing::UntilClose,
             Length::Bytes(left) => Framing::Length { left },
             Length::Invalid => Framing::UntilClose,
@@ -439,6 +442,7 @@ mod tests {
         date: b"today",
         knows_chunks: true,
         answers_head: false,
+        answers_connect: false,
         may_persist: true,
     };
     const OLD_CLIENT: Terms<'_> = Terms {
@@ -447,6 +451,10 @@ mod tests {
     };
     const HEAD: Terms<'_> = Terms {
         answers_head: true,
+        ..TERMS
+    };
+    const CONNECT: Terms<'_> = Terms {
+        answers_connect: true,
         ..TERMS
     };
     const LAST: Terms<'_> = Terms {
@@ -534,6 +542,31 @@ mod tests {
             expected(
                 "HTTP/1.1 200 OK|Date: today|Connection: close||hello world",
                 false
+            )
+        );
+    }
+
+    #[test]
+    fn what_follows_success_with_connect_has_no_framing() {
+        assert_eq!(
+            framed(CONNECT, "200 OK", "bytes"),
+            expected(
+                "HTTP/1.1 200 OK|Date: today|Connection: close||bytes",
+                false
+            )
+        );
+        assert_eq!(
+            framed_in_pieces(CONNECT, "200 OK", &["bytes"]),
+            expected(
+                "HTTP/1.1 200 OK|Date: today|Connection: close||bytes",
+                false
+            )
+        );
+        assert_eq!(
+            framed(CONNECT, "405 Method Not Allowed", "no"),
+            expected(
+                "HTTP/1.1 405 Method Not Allowed|Date: today|Content-Length: 2||no",
+                true
             )
         );
     }

@@ -19,6 +19,7 @@ impl Connection {
             date,
             knows_chunks: self.exchange.knows_chunks,
             answers_head: self.exchange.answers_head,
+            answers_connect: self.exchange.answers_connect,
             may_persist: listener_persists && self.may_persist(),
         }
     }

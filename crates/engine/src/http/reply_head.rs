@@ -80,6 +80,11 @@ impl ReplyHead {
         matches!(self.status, 204 | 304)
     }
 
+    /// Whether the client gets what it asked for (RFC 9110 §15.3).
+    pub fn is_successful(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
     /// Whether another reply follows to the same request (RFC 9110 §15.2).
     pub fn is_interim(&self) -> bool {
         (100..200).contains(&self.status) && !self.switches_protocols()
