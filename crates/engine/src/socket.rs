@@ -1,5 +1,6 @@
 //! The socket calls the engine makes: listening, accepting, receiving, sending.
 
+use std::cell::Cell;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
@@ -27,6 +28,8 @@ const BACKLOG: i32 = 65535;
 pub struct ListenSocket {
     descriptor: OwnedFd,
     address: SocketAddress,
+    /// Clients who came before this was set up may be among those that wait.
+    has_early_clients: Cell<bool>,
     /// Removed with the socket.
     _name: Option<SocketName>,
 }
@@ -74,13 +77,13 @@ impl ListenSocket {
         rustix::io::fcntl_setfd(&descriptor, rustix::io::FdFlags::CLOEXEC)?;
         let address = local_address(&descriptor)?;
         if address != SocketAddress::Unix {
-            // Accepted sockets inherit it. A reply goes out in few large writes, so waiting
-            // for more to fill a packet could only delay its end. Not every family has it.
-            sockopt::set_tcp_nodelay(&descriptor, true).ok();
+            // Sockets of clients who come from now on inherit it.
+            send_at_once(&descriptor);
         }
         Ok(ListenSocket {
             descriptor,
             address,
+            has_early_clients: Cell::new(address != SocketAddress::Unix),
             _name: None,
         })
     }
@@ -136,8 +139,26 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
 /// Accepts one connection: not blocking, closed on exec.
 pub(crate) fn accept(listener: &ListenSocket) -> rustix::io::Result<(OwnedFd, SocketAddress)> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    let (descriptor, peer) = rustix::net::acceptfrom_with(&listener.descriptor, flags)?;
-    Ok((descriptor, peer.map_or(SocketAddress::Unix, from_any)))
+    match rustix::net::acceptfrom_with(&listener.descriptor, flags) {
+        Ok((descriptor, peer)) => {
+            if listener.has_early_clients.get() {
+                send_at_once(&descriptor);
+            }
+            Ok((descriptor, peer.map_or(SocketAddress::Unix, from_any)))
+        }
+        Err(error) => {
+            if error == Errno::AGAIN {
+                listener.has_early_clients.set(false);
+            }
+            Err(error)
+        }
+    }
+}
+
+/// A reply goes out in few large writes, so waiting for more to fill a packet could only delay
+/// its end. Not every family has it.
+fn send_at_once(socket: &OwnedFd) {
+    sockopt::set_tcp_nodelay(socket, true).ok();
 }
 
 /// Whether the socket has something to be read, or a client to be accepted.

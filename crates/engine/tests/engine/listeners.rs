@@ -1,5 +1,7 @@
 //! Addresses, stopping and starting, and limits on connections.
 
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 
 use engine::{Engine, Event, ListenAddress, ListenSocket, ListenerOptions, SocketAddress};
@@ -31,6 +33,28 @@ fn a_stopped_listener_lets_clients_wait() {
     server.engine.start_listener(server.listener);
     server.receive_and_reply(b"waited");
     assert_eq!(server.until_done(reply_of(waiting)), b"waited");
+}
+
+#[test]
+fn nothing_that_is_sent_waits_for_more_whenever_the_client_came() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut early = TcpStream::connect(address).unwrap();
+    let mut engine = Engine::new().unwrap();
+    let socket = ListenSocket::from_descriptor(listener.into()).unwrap();
+    engine.listen(socket, ListenerOptions::default()).unwrap();
+    let mut late = TcpStream::connect(address).unwrap();
+    for client in [&mut early, &mut late] {
+        client.write_all(GET).unwrap();
+        let request = loop {
+            engine.turn().unwrap();
+            if let Some(Event::Request { request, .. }) = engine.next_event() {
+                break request;
+            }
+        };
+        let socket = engine.duplicate(request).unwrap().unwrap();
+        assert!(rustix::net::sockopt::tcp_nodelay(socket).unwrap());
+    }
 }
 
 #[test]
