@@ -195,6 +195,20 @@ subtest 'A listener without connections is told of from the loop' => sub {
     $server->ended;
 };
 
+subtest 'A listener that is stopped again tells again' => sub {
+    my $server = start();
+    for my $time ( 1 .. 3 ) {
+        $server->tell('stop');
+        my @reports = map { $_->[0] } $server->reports_until('stopped');
+        is_deeply \@reports, [qw(stop on_drained stopped)], "time $time";
+    }
+    $server->tell( 'stop', 'stop', 'nothing' );
+    my %count;
+    $count{ $server->next_report->[0] }++ until ( $count{stopped} // 0 ) == 2;
+    is $count{stop}, 2, 'each callback comes, also of two stops in a row';
+    $server->stop;
+};
+
 subtest 'Callbacks that die are warned about' => sub {
     my $server = TestServer->start(
         sub {
