@@ -82,6 +82,11 @@ impl IncomingBody {
         std::mem::take(self).behind
     }
 
+    /// Copies what it keeps of the read buffers.
+    pub(crate) fn compact(&mut self) {
+        self.behind.compact();
+    }
+
     /// How many of so many bytes are of a body that has no transfer coding.
     fn receive_plain(&mut self, length: usize) -> usize {
         match &mut self.decoder {

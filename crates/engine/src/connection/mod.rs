@@ -239,6 +239,7 @@ impl Connection {
     /// Copies what it keeps of the read buffers, so that they can be used by others.
     pub(crate) fn release_buffers(&mut self) {
         self.unparsed.compact();
+        self.body.compact();
         if let Phase::Multipart(upload) = &mut self.phase {
             upload.compact();
         }

@@ -288,6 +288,7 @@ impl Connection {
         if !keeps_buffer {
             self.unparsed.compact();
         }
+        self.body.compact();
     }
 }
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 use engine::{Event, ListenerOptions, RequestId, Writer};
 
 use crate::support::{
-    Dice, Received, Server, chunked, field_part, file_part, multipart_body, noise, read_all,
-    reply_of,
+    Dice, Received, Server, chunked, field_part, file_part, multipart, multipart_body, noise,
+    read_all, reply_of,
 };
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -140,6 +140,29 @@ fn a_client_that_sends_ahead_for_ever_is_not_read_from() {
     server.engine.drop_request(first);
     drop(client);
     server.until_no_connection();
+}
+
+#[test]
+fn an_upload_that_is_paused_with_a_request_behind_it_holds_up_nobody() {
+    let mut server = Server::new(ListenerOptions::default());
+    let parts = [field_part("a", "b"), file_part("f", "f", b"content")];
+    let paused = server.client(&[&multipart(&parts), LAST].concat());
+    let Event::Multipart { request, .. } = server.next() else {
+        panic!("an upload");
+    };
+    server.engine.stop(request);
+    server.engine.acknowledge(request);
+    let other = reply_of(server.client(LAST));
+    answer(&mut server);
+    assert_eq!(decoded(&server.until_done(other)), [b"page".to_vec()]);
+
+    let replies = reply_of(paused);
+    server.engine.start(request);
+    for _ in 0..2 {
+        answer(&mut server);
+    }
+    let wire = server.until_done(replies);
+    assert_eq!(decoded(&wire), [b"page".to_vec(), b"page".to_vec()]);
 }
 
 #[test]
