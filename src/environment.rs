@@ -1,31 +1,34 @@
 //! `$cgi->{headers}`: the head of the request under the names of RFC 3875 and
 //! under those that came, made when it is first asked for.
 
+use std::borrow::Cow;
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use engine::form::urlencoded;
+use engine::http::request_head::RequestHead;
 use engine::{Head, SocketAddress};
-use perl_xs::{Hash, Lazy, Perl, Result, Scalar};
+use perl_xs::{Hash, Lazy, Perl, Place, Refill, Refillable, Result, Scalar, Value};
 
 use crate::source::Source;
 
-/// Set by the server: a header of such a name never overwrites them.
-const SERVER_KEYS: [&[u8]; 15] = [
-    b"CONTENT_LENGTH",
-    b"CONTENT_TYPE",
-    b"DOCUMENT_URI",
-    b"GATEWAY_INTERFACE",
-    b"PATH_INFO",
-    b"QUERY_STRING",
-    b"REMOTE_ADDR",
-    b"REMOTE_PORT",
-    b"REQUEST_METHOD",
-    b"REQUEST_URI",
-    b"SCRIPT_NAME",
-    b"SERVER_NAME",
-    b"SERVER_PORT",
-    b"SERVER_PROTOCOL",
-    b"SERVER_SOFTWARE",
+/// Set by the server: a header of such a name never overwrites them. Names in one
+/// line have one value.
+const SERVER_KEYS: [&[&[u8]]; 14] = [
+    &[b"REQUEST_METHOD"],
+    &[b"REQUEST_URI"],
+    &[b"REMOTE_ADDR"],
+    &[b"REMOTE_PORT"],
+    &[b"SCRIPT_NAME", b"DOCUMENT_URI"],
+    &[b"PATH_INFO"],
+    &[b"QUERY_STRING"],
+    &[b"CONTENT_TYPE"],
+    &[b"CONTENT_LENGTH"],
+    &[b"SERVER_PROTOCOL"],
+    &[b"SERVER_NAME"],
+    &[b"SERVER_PORT"],
+    &[b"SERVER_SOFTWARE"],
+    &[b"GATEWAY_INTERFACE"],
 ];
 
 /// The element `headers`.
@@ -33,20 +36,124 @@ pub struct Environment(pub Rc<Source>);
 
 impl Lazy for Environment {
     fn make(&self, perl: Perl) -> Result<Scalar> {
-        let headers = Hash::new(perl);
         let Some(head) = self.0.head() else {
-            return Ok(headers.reference());
+            return Ok(Hash::new(perl).reference());
         };
-        let request = &head.request;
-        headers.reserve(3 * request.headers().len() + SERVER_KEYS.len());
-        let mut from_dashes = Vec::new();
-        for (name, value) in request.headers() {
-            let value = Scalar::from_bytes(perl, value);
-            add_header(&headers, name, value, &mut from_dashes)?;
-        }
-        add_server_keys(&headers, &head, self.0.terms().is_backend)?;
-        Ok(headers.reference())
+        let is_backend = self.0.terms().is_backend;
+        let environments = &self.0.environments;
+        let (hash, used) = match environments.take_spare(&head.request) {
+            Some((refillable, layout)) => refill(refillable, layout, &head, is_backend),
+            None => make(perl, &head, is_backend)?,
+        };
+        environments.used.replace(Some(used));
+        Ok(hash.reference())
     }
+}
+
+/// The hash that was made last: it is filled again for a request with the same
+/// header names, where nobody kept anything of it.
+#[derive(Default)]
+pub struct Environments {
+    /// What the application has.
+    used: RefCell<Option<(Refill, Layout)>>,
+    spare: RefCell<Option<(Refillable, Layout)>>,
+}
+
+impl Environments {
+    /// The application is through with its hash, of which this is the last reference.
+    pub fn reclaim(&self, hash: Hash) {
+        let used = self.used.take();
+        let spare = used.and_then(|(refill, layout)| Some((refill.reclaim(hash)?, layout)));
+        if spare.is_some() {
+            drop(self.spare.replace(spare));
+        }
+    }
+
+    fn take_spare(&self, request: &RequestHead) -> Option<(Refillable, Layout)> {
+        let spare = self.spare.take();
+        spare.filter(|(_, layout)| layout.has_names_of(request))
+    }
+}
+
+/// Where the values of a request are in the hash.
+struct Layout {
+    /// As they came, each with a colon behind it.
+    names: Vec<u8>,
+    headers: Vec<Option<Place>>,
+    server: [Option<Place>; SERVER_KEYS.len()],
+}
+
+impl Layout {
+    fn has_names_of(&self, request: &RequestHead) -> bool {
+        let mut rest = self.names.as_slice();
+        let is_next = |(name, _): (&[u8], _)| {
+            let after = rest.strip_prefix(name);
+            match after.and_then(|after| after.strip_prefix(b":")) {
+                Some(after) => {
+                    rest = after;
+                    true
+                }
+                None => false,
+            }
+        };
+        request.headers().len() == self.headers.len() && request.headers().all(is_next)
+    }
+}
+
+fn refill(
+    mut refillable: Refillable,
+    layout: Layout,
+    head: &Head,
+    is_backend: bool,
+) -> (Hash, (Refill, Layout)) {
+    let headers = head.request.headers();
+    for (place, (_, value)) in layout.headers.iter().zip(headers) {
+        if let Some(place) = place {
+            refillable.set(*place, Value::Bytes(value));
+        }
+    }
+    let texts = Texts::of(head, is_backend);
+    for (place, value) in layout.server.iter().zip(server_values(head, &texts)) {
+        if let Some(place) = place {
+            refillable.set(*place, value);
+        }
+    }
+    let (hash, refill) = refillable.release();
+    (hash, (refill, layout))
+}
+
+fn make(perl: Perl, head: &Head, is_backend: bool) -> Result<(Hash, (Refill, Layout))> {
+    let hash = Hash::new(perl);
+    hash.reserve(3 * head.request.headers().len() + SERVER_KEYS.len() + 1);
+    let headers = add_headers(&hash, &head.request)?;
+    let server = add_server_values(&hash, head, is_backend)?;
+    let refill = Refill::of(&hash)?;
+    let layout = Layout {
+        names: names_of(&head.request),
+        headers: headers.iter().map(|value| refill.place(value)).collect(),
+        server: server.each_ref().map(|value| refill.place(value)),
+    };
+    Ok((hash, (refill, layout)))
+}
+
+fn names_of(request: &RequestHead) -> Vec<u8> {
+    let mut names = Vec::new();
+    for (name, _) in request.headers() {
+        names.extend_from_slice(name);
+        names.push(b':');
+    }
+    names
+}
+
+fn add_headers(hash: &Hash, request: &RequestHead) -> Result<Vec<Scalar>> {
+    let mut from_dashes = Vec::new();
+    let mut values = Vec::with_capacity(request.headers().len());
+    for (name, value) in request.headers() {
+        let value = Scalar::from_bytes(hash.perl(), value);
+        add_header(hash, name, &value, &mut from_dashes)?;
+        values.push(value);
+    }
+    Ok(values)
 }
 
 /// Stores one scalar under the name as it came, as `HTTP_` and the name in
@@ -54,93 +161,123 @@ impl Lazy for Environment {
 /// A name that comes with underscores never replaces one that came with dashes
 /// alone, which a proxy may have set.
 fn add_header(
-    headers: &Hash,
+    hash: &Hash,
     name: &[u8],
-    value: Scalar,
+    value: &Scalar,
     from_dashes: &mut Vec<Vec<u8>>,
 ) -> Result<()> {
-    if !name.starts_with(b"HTTP_") && !SERVER_KEYS.contains(&name) {
-        headers.insert(name, value.clone())?;
+    if !name.starts_with(b"HTTP_") && !SERVER_KEYS.iter().any(|keys| keys.contains(&name)) {
+        hash.insert(name, value.clone())?;
     }
-    let dashed = [b"HTTP_".as_slice(), &name.to_ascii_uppercase()].concat();
-    let underscored: Vec<u8> = dashed
-        .iter()
-        .map(|&byte| if byte == b'-' { b'_' } else { byte })
-        .collect();
-    let has_dashes = underscored != dashed;
+    let mut key = [b"HTTP_", name].concat();
+    key.make_ascii_uppercase();
+    let has_dashes = key.contains(&b'-');
     if has_dashes {
-        headers.insert(dashed, value.clone())?;
+        hash.insert(&key, value.clone())?;
+        for byte in key.iter_mut().filter(|byte| **byte == b'-') {
+            *byte = b'_';
+        }
     }
     if name.contains(&b'_') {
-        if from_dashes.contains(&underscored) {
+        if from_dashes.contains(&key) {
             return Ok(());
         }
     } else if has_dashes {
-        from_dashes.push(underscored.clone());
+        from_dashes.push(key.clone());
     }
-    headers.insert(underscored, value)
+    hash.insert(key, value.clone())
 }
 
-fn add_server_keys(headers: &Hash, head: &Head, is_backend: bool) -> Result<()> {
-    let perl = headers.perl();
-    let request = &head.request;
-    let bytes = |value: &[u8]| Scalar::from_bytes(perl, value);
-    let optional = |value: Option<&[u8]>| value.map_or_else(|| Scalar::undef(perl), bytes);
-    let number = |value: Option<u16>| match value {
-        Some(value) => Scalar::from_integer(perl, value.into()),
-        None => Scalar::undef(perl),
-    };
-    let path = bytes(request.path());
+fn add_server_values(
+    hash: &Hash,
+    head: &Head,
+    is_backend: bool,
+) -> Result<[Scalar; SERVER_KEYS.len()]> {
+    let texts = Texts::of(head, is_backend);
+    let values = server_values(head, &texts).map(|value| value.to_scalar(hash.perl()));
+    for (keys, value) in SERVER_KEYS.iter().zip(&values) {
+        for key in *keys {
+            hash.insert(key, value.clone())?;
+        }
+    }
+    Ok(values)
+}
 
-    headers.insert("REQUEST_METHOD", bytes(request.method()))?;
-    headers.insert("REQUEST_URI", bytes(request.target()))?;
-    headers.insert("REMOTE_ADDR", remote_address(perl, head, is_backend))?;
-    headers.insert("REMOTE_PORT", number(head.peer.port()))?;
-    headers.insert("SCRIPT_NAME", path.clone())?;
-    headers.insert("DOCUMENT_URI", path)?;
-    headers.insert("PATH_INFO", bytes(&urlencoded::decode(request.path()).0))?;
-    headers.insert("QUERY_STRING", optional(request.query()))?;
-    headers.insert("CONTENT_TYPE", optional(request.content_type()))?;
-    headers.insert("CONTENT_LENGTH", optional(request.header("Content-Length")))?;
-    headers.insert(
-        "SERVER_PROTOCOL",
-        bytes(request.version().as_str().as_bytes()),
-    )?;
-    headers.insert("SERVER_NAME", bytes(&server_name(head)))?;
-    headers.insert("SERVER_PORT", number(head.local.port()))?;
-    headers.insert("SERVER_SOFTWARE", bytes(b"HTTP::Server::EV"))?;
-    headers.insert("GATEWAY_INTERFACE", bytes(b"CGI/1.1"))
+/// In the order of `SERVER_KEYS`.
+fn server_values<'a>(head: &'a Head, texts: &'a Texts<'_>) -> [Value<'a>; SERVER_KEYS.len()] {
+    let request = &head.request;
+    let optional = |value: Option<&'a [u8]>| value.map_or(Value::Undef, Value::Bytes);
+    let number = |value: Option<u16>| match value {
+        Some(value) => Value::Integer(value.into()),
+        None => Value::Undef,
+    };
+    [
+        Value::Bytes(request.method()),
+        Value::Bytes(request.target()),
+        Value::Bytes(&texts.remote_address),
+        number(head.peer.port()),
+        Value::Bytes(request.path()),
+        Value::Bytes(&texts.decoded_path),
+        optional(request.query()),
+        optional(request.content_type()),
+        optional(request.header("Content-Length")),
+        Value::Bytes(request.version().as_str().as_bytes()),
+        Value::Bytes(&texts.server_name),
+        number(head.local.port()),
+        Value::Bytes(b"HTTP::Server::EV"),
+        Value::Bytes(b"CGI/1.1"),
+    ]
+}
+
+/// Values that do not stand in the head as they are.
+struct Texts<'a> {
+    remote_address: Cow<'a, [u8]>,
+    decoded_path: Cow<'a, [u8]>,
+    server_name: Cow<'a, [u8]>,
+}
+
+impl Texts<'_> {
+    fn of(head: &Head, is_backend: bool) -> Texts<'_> {
+        Texts {
+            remote_address: remote_address(head, is_backend),
+            decoded_path: decoded_path(head.request.path()),
+            server_name: server_name(head),
+        }
+    }
 }
 
 /// The client's address; behind a proxy (`backend`), what the proxy says it is.
-fn remote_address(perl: Perl, head: &Head, is_backend: bool) -> Scalar {
+fn remote_address(head: &Head, is_backend: bool) -> Cow<'_, [u8]> {
     if let (true, Some(address)) = (is_backend, head.request.header("X-Real-IP")) {
-        return Scalar::from_bytes(perl, address);
+        return address.into();
     }
-    let address = match head.peer {
-        SocketAddress::Ip(address) => address.ip().to_string(),
-        SocketAddress::Unix => "unix:".to_owned(),
-    };
-    Scalar::from_bytes(perl, address.as_bytes())
+    match head.peer {
+        SocketAddress::Ip(address) => address.ip().to_string().into_bytes().into(),
+        SocketAddress::Unix => b"unix:".into(),
+    }
+}
+
+fn decoded_path(path: &[u8]) -> Cow<'_, [u8]> {
+    match path.contains(&b'%') {
+        true => urlencoded::decode(path).0.into(),
+        false => path.into(),
+    }
 }
 
 /// The host the client asked for, without its port; else where it connected to.
-fn server_name(head: &Head) -> Vec<u8> {
-    let local = || {
-        head.local
-            .ip()
-            .map_or_else(Vec::new, |ip| ip.to_string().into_bytes())
-    };
-    head.request.authority().map_or_else(local, without_port)
+fn server_name(head: &Head) -> Cow<'_, [u8]> {
+    match (head.request.authority(), head.local.ip()) {
+        (Some(host), _) => without_port(host).into(),
+        (None, Some(address)) => address.to_string().into_bytes().into(),
+        (None, None) => Cow::default(),
+    }
 }
 
-fn without_port(host: &[u8]) -> Vec<u8> {
+fn without_port(host: &[u8]) -> &[u8] {
     let port = host.iter().rposition(|&byte| byte == b':');
     let bracket = host.iter().rposition(|&byte| byte == b']');
     match (port, bracket) {
-        (Some(port), bracket) if bracket.is_none_or(|bracket| bracket < port) => {
-            host[..port].to_vec()
-        }
-        _ => host.to_vec(),
+        (Some(port), bracket) if bracket.is_none_or(|bracket| bracket < port) => &host[..port],
+        _ => host,
     }
 }

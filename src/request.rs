@@ -232,6 +232,15 @@ impl Part {
             Part::Received => object.insert(key, Scalar::from_integer(perl, 1)),
         }
     }
+
+    /// The application is through with this value of it.
+    fn take_back(self, value: Option<Scalar>, source: &Source) {
+        let plain = value.filter(|value| self == Part::Headers && !value.is_magical());
+        let environment = plain.and_then(|value| value.as_hash());
+        if let Some(environment) = environment {
+            source.environments.reclaim(environment);
+        }
+    }
 }
 
 fn weak(listener: &Hash) -> Result<Scalar> {
@@ -317,12 +326,15 @@ impl Pool {
         if Rc::strong_count(&source) != 1 + self.unread(intact) {
             return Ok(None);
         }
+        let names = server.names();
         for (index, part) in self.parts.iter().enumerate() {
             if !intact.contains(index) {
-                part.insert(server.names(), listener, &hash, &source, self.kind)?;
+                let replaced = hash.get(part.key(&names.keys))?;
+                part.insert(names, listener, &hash, &source, self.kind)?;
+                part.take_back(replaced, &source);
             }
         }
-        let key = &server.names().keys.buffer;
+        let key = &names.keys.buffer;
         let buffer = hash.unmade::<UnmadeBuffer>(key)?;
         match &buffer {
             Some(buffer) if !UnmadeBuffer::end(buffer, server) => return Ok(None),

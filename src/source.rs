@@ -6,6 +6,7 @@ use std::rc::Rc;
 use engine::Head;
 use engine::form::urlencoded;
 
+use crate::environment::Environments;
 use crate::fields::Made;
 
 /// Shared by the lazy elements of one object. It is filled again when the object is
@@ -15,6 +16,7 @@ pub struct Source {
     /// That of an urlencoded request.
     body: RefCell<Vec<u8>>,
     terms: Cell<Terms>,
+    pub environments: Environments,
     /// What was made of the query, and of the body.
     pub parameters: Made,
     pub fields: Made,
@@ -35,6 +37,7 @@ impl Source {
             head: RefCell::default(),
             body: RefCell::default(),
             terms: Cell::new(terms),
+            environments: Environments::default(),
             parameters: Made::default(),
             fields: Made::default(),
         })

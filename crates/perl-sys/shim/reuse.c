@@ -110,7 +110,7 @@ static bool is_own_object(pTHX_ SV *hash, HV *stash)
            && perl_shim_tells_of_keys(magic) && !has_destructor(aTHX_ stash);
 }
 
-/* The index of the element with this key, looked for from `from` on; `count` if there is none. */
+/* Where the element with this key stands, looked for from `from` on; `count` if there is none. */
 static size_t find(const struct perl_shim_element *elements, size_t count, size_t from, const HEK *key)
 {
     size_t i;
@@ -156,6 +156,52 @@ int perl_shim_examine(void *perl, SV *hash, SV *stash, const struct perl_shim_el
     return keys == (size_t)HvTOTALKEYS((HV *)hash);
 }
 
+/* ---- Hashes ---- */
+
+/* The elements of a hash in the order in which it has them, which are `count` at most; returns how many there are. */
+size_t perl_shim_elements(void *perl, SV *hash, struct perl_shim_place *places, size_t count)
+{
+    dSHIM;
+    STRLEN bucket;
+    size_t found = 0;
+
+    for (bucket = 0; HvARRAY((HV *)hash) && bucket <= HvMAX((HV *)hash); bucket++) {
+        const HE *entry;
+
+        for (entry = HvARRAY((HV *)hash)[bucket]; entry; entry = HeNEXT(entry)) {
+            if (found < count) {
+                places[found].key = HeKEY_hek(entry);
+                places[found].value = HeVAL(entry);
+            }
+            found++;
+        }
+    }
+    return found;
+}
+
+/* Whether the hash has these elements still, and no others, that nobody has it or one of its values but the caller the
+ * hash, and that assigning to a value does nothing else. */
+int perl_shim_is_unchanged(void *perl, SV *hash, const struct perl_shim_place *places, size_t count)
+{
+    dSHIM;
+    STRLEN bucket;
+    size_t i = 0;
+
+    if (SvTYPE(hash) != SVt_PVHV || !is_bare(hash) || has_more((HV *)hash)
+        || HvTOTALKEYS((HV *)hash) != count)
+        return 0;
+    for (bucket = 0; HvARRAY((HV *)hash) && bucket <= HvMAX((HV *)hash); bucket++) {
+        const HE *entry;
+
+        for (entry = HvARRAY((HV *)hash)[bucket]; entry; entry = HeNEXT(entry), i++) {
+            if (i == count || places[i].key != HeKEY_hek(entry) || places[i].value != HeVAL(entry)
+                || SvREFCNT(HeVAL(entry)) != places[i].keys || !is_simple(HeVAL(entry)))
+                return 0;
+        }
+    }
+    return 1;
+}
+
 /* ---- Scalars that are used again ---- */
 
 /* These say 0, and do nothing, where to assign is more than that. */
@@ -184,5 +230,24 @@ int perl_shim_set_number(void *perl, SV *sv, double value)
     if (!is_simple(sv))
         return 0;
     sv_setnv(sv, (NV)value);
+    return 1;
+}
+
+int perl_shim_set_string(void *perl, SV *sv, const char *bytes, size_t length)
+{
+    dSHIM;
+    if (!is_simple(sv))
+        return 0;
+    sv_setpvn(sv, length ? bytes : "", length);
+    SvUTF8_off(sv);
+    return 1;
+}
+
+int perl_shim_set_undef(void *perl, SV *sv)
+{
+    dSHIM;
+    if (!is_simple(sv))
+        return 0;
+    sv_setsv(sv, &PL_sv_undef);
     return 1;
 }

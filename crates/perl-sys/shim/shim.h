@@ -123,6 +123,13 @@ struct perl_shim_element {
     int kind;
 };
 
+/* An element of a hash that is to be used again. */
+struct perl_shim_place {
+    const void *key;
+    SV *value;
+    uint32_t keys; /* how many keys have this value */
+};
+
 /* A guarded call of a sub or method. */
 struct perl_shim_call {
     SV *callable; /* a sub, or the name of a method */

@@ -190,6 +190,18 @@ pub struct Element {
     pub kind: c_int,
 }
 
+/// An element of a hash that is to be used again.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// Perl's own copy of the key.
+    pub key: *const c_void,
+    /// The value.
+    pub value: *mut SV,
+    /// How many keys of the hash have this value.
+    pub keys: u32,
+}
+
 /// Arguments and results of a guarded call.
 #[repr(C)]
 #[derive(Debug)]
@@ -403,6 +415,25 @@ unsafe extern "C" {
         count: usize,
         intact: *mut u64,
     ) -> c_int;
+    pub fn perl_shim_elements(
+        perl: *mut PerlInterpreter,
+        hash: *mut SV,
+        places: *mut Place,
+        count: usize,
+    ) -> usize;
+    pub fn perl_shim_is_unchanged(
+        perl: *mut PerlInterpreter,
+        hash: *mut SV,
+        places: *const Place,
+        count: usize,
+    ) -> c_int;
+    pub fn perl_shim_set_string(
+        perl: *mut PerlInterpreter,
+        sv: *mut SV,
+        bytes: *const c_char,
+        length: usize,
+    ) -> c_int;
+    pub fn perl_shim_set_undef(perl: *mut PerlInterpreter, sv: *mut SV) -> c_int;
     pub fn perl_shim_set_integer(perl: *mut PerlInterpreter, sv: *mut SV, value: i64) -> c_int;
     pub fn perl_shim_set_unsigned(perl: *mut PerlInterpreter, sv: *mut SV, value: u64) -> c_int;
     pub fn perl_shim_set_number(perl: *mut PerlInterpreter, sv: *mut SV, value: f64) -> c_int;

@@ -66,6 +66,7 @@ mod interpreter;
 mod key;
 mod lazy;
 mod perl;
+mod refill;
 mod scalar;
 mod shape;
 
@@ -78,6 +79,7 @@ pub use hash::Hash;
 pub use key::{AsKey, Key, SharedKey};
 pub use lazy::Lazy;
 pub use perl::{Class, Package, Perl, Variable};
+pub use refill::{Place, Refill, Refillable, Value};
 pub use scalar::Scalar;
 pub use shape::{Element, Intact, Shape};
 

@@ -133,6 +133,11 @@ impl Scalar {
         self.with_string(|bytes, _| buffer.extend_from_slice(bytes))
     }
 
+    /// Whether reading it is more than that: it is tied, say.
+    pub fn is_magical(&self) -> bool {
+        self.is(sys::STATE_MAGICAL)
+    }
+
     /// Whether it is a string without magic: then reading its bytes runs no Perl code.
     pub fn is_plain_string(&self) -> bool {
         self.state().is_ok_and(|state| {
