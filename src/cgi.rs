@@ -7,9 +7,10 @@ use engine::form::charset::Text;
 use engine::form::urlencoded;
 use engine::{Engine, RequestId};
 use perl_xs::handle::{self, Mode};
-use perl_xs::{Arguments, Error, Hash, Package, Result, Returned, Scalar};
+use perl_xs::{Arguments, Context, Error, Hash, Package, Result, Returned, Scalar};
 
 use crate::buffer::{self, Output, Reply};
+use crate::fields;
 use crate::header;
 use crate::server::Server;
 use crate::text;
@@ -21,6 +22,7 @@ pub fn define(package: Package) -> Result<()> {
     package.define("fd", fd)?;
     package.define("fh", fh)?;
     package.define("header", header)?;
+    package.define("param", param)?;
     package.define("print", print)?;
     package.define("set_cookies", set_cookies)?;
     package.define("start", start)?;
@@ -89,6 +91,49 @@ fn header(arguments: &Arguments<'_>) -> Result<Returned> {
     let returned = output.write_head(arguments, &head);
     server.put_back_scratch(head);
     returned
+}
+
+/// `$cgi->param($name)`: all values, or the last one.
+fn param(arguments: &Arguments<'_>) -> Result<Returned> {
+    let Some(values) = unmade_values(arguments)? else {
+        return param_of_lists(arguments);
+    };
+    let value = |value: &Option<Text>| match value {
+        Some(value) => text::scalar(arguments.perl(), value),
+        None => Scalar::undef(arguments.perl()),
+    };
+    Ok(match arguments.context() {
+        Context::List => values.iter().map(value).collect::<Vec<_>>().into(),
+        _ => values.last().map(value).into(),
+    })
+}
+
+/// The values of a plain name in hashes that were not made.
+fn unmade_values(arguments: &Arguments<'_>) -> Result<Option<Vec<Option<Text>>>> {
+    let object = this(arguments)?;
+    let name = arguments.get(1).filter(Scalar::is_plain_string);
+    let (Some(server), Some(name)) = (Server::current(), name) else {
+        return Ok(None);
+    };
+    let name = name.bytes()?;
+    match name.is_ascii() {
+        true => fields::values_of(&server.names().keys, &object, &name),
+        false => Ok(None),
+    }
+}
+
+/// The same from the hashes that were made.
+fn param_of_lists(arguments: &Arguments<'_>) -> Result<Returned> {
+    let name = "HTTP::Server::EV::CGI::_param";
+    let look = match Server::current() {
+        Some(server) => server.names().param_of_lists.clone(),
+        None => arguments.perl().code(name),
+    };
+    let look = look.ok_or_else(|| Error::croak(format!("There is no {name}")))?;
+    Ok(match arguments.context() {
+        Context::List => look.call_list(arguments.as_slice())?.into(),
+        _ => look.call_scalar(arguments.as_slice())?.into(),
+    })
 }
 
 /// `$cgi->print(@list)`

@@ -4,12 +4,17 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use engine::form::charset::Text;
 use engine::form::cookies;
 use engine::form::urlencoded::{self, Field};
 use perl_xs::{Array, Hash, Key, Lazy, Perl, Result, Scalar};
 
+use crate::names::Keys;
 use crate::source::Source;
 use crate::text;
+
+/// Bytes of a form in which a name is searched for, and not all of them read.
+const MOST_SEARCHED: usize = 1024;
 
 /// The element `get`: the last value of each name in the query.
 pub struct Parameters(pub Rc<Source>);
@@ -146,6 +151,32 @@ impl Made {
     pub fn forget(&self) {
         drop(self.values.take());
     }
+}
+
+/// The values of a name in the query, or else in the body, as they are found without
+/// making the hashes that nobody has asked for. `None`: they were made, or searching
+/// again would cost more than that.
+pub fn values_of(keys: &Keys, object: &Hash, name: &[u8]) -> Result<Option<Vec<Option<Text>>>> {
+    let parameters = match object.unmade::<AllParameters>(&keys.all_parameters)? {
+        Some(unmade) => with_query(&unmade.0, |query| search(query, name, &unmade.0)),
+        None if object.contains_key(&keys.all_parameters)? => None,
+        None => Some(Vec::new()),
+    };
+    match parameters {
+        Some(values) if values.is_empty() => {
+            let unmade = object.unmade::<AllFields>(&keys.all_fields)?;
+            Ok(unmade.and_then(|unmade| search(form(&unmade.0.body()), name, &unmade.0)))
+        }
+        parameters => Ok(parameters),
+    }
+}
+
+fn search(text: &[u8], name: &[u8], source: &Source) -> Option<Vec<Option<Text>>> {
+    if text.len() > MOST_SEARCHED {
+        return None;
+    }
+    let fields = urlencoded::named(text, name, &source.terms().options);
+    Some(fields.map(|field| field.value).collect())
 }
 
 /// Adds a part of a multipart form to the hashes `kind` and `kind_a` of the request

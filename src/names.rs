@@ -12,6 +12,7 @@ pub struct Names {
     /// Have the label that `$cgi->next` jumps to.
     pub run_callback: Option<Code>,
     pub run_callback_in_thread: Option<Code>,
+    pub param_of_lists: Option<Code>,
 }
 
 pub struct Variables {
@@ -34,6 +35,7 @@ impl Names {
             },
             request_class: perl.class("HTTP::Server::EV::CGI"),
             buffer_class: perl.class("HTTP::Server::EV::Buffer"),
+            param_of_lists: perl.code("HTTP::Server::EV::CGI::_param"),
             run_callback: perl.code("HTTP::Server::EV::PortListener::_run_callback"),
             run_callback_in_thread: perl
                 .code("HTTP::Server::EV::PortListener::_run_callback_in_thread"),

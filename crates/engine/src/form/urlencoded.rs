@@ -50,13 +50,39 @@ impl Default for Options {
 /// assert_eq!((&fields[1].name, &fields[1].value), (&"d".into(), &None));
 /// ```
 pub fn parse<'a>(input: &'a [u8], options: &Options) -> impl Iterator<Item = Field> + use<'a> {
-    let plus = if options.plus_as_space {
-        Plus::Space
-    } else {
-        Plus::Literal
-    };
+    let plus = Plus::of(options);
     Split::new(input, Separator::AmpersandOrSemicolon, options.max_fields)
         .map(move |field| decode_field(field, plus))
+}
+
+/// Those fields that [`parse`] gives with this name, which is ASCII. Most of the others are not
+/// decoded.
+///
+/// ```
+/// use engine::form::urlencoded::{Options, named};
+///
+/// let mut fields = named(b"a=1;b=2&%61=3", b"a", &Options::default());
+/// assert_eq!(fields.next().unwrap().value, Some("1".into()));
+/// assert_eq!(fields.next().unwrap().value, Some("3".into()));
+/// assert_eq!(fields.next(), None);
+/// ```
+pub fn named<'a>(
+    input: &'a [u8],
+    name: &'a [u8],
+    options: &Options,
+) -> impl Iterator<Item = Field> + use<'a> {
+    let plus = Plus::of(options);
+    Split::new(input, Separator::AmpersandOrSemicolon, options.max_fields)
+        .filter(move |field| may_have_name(field, name))
+        .map(move |field| decode_field(field, plus))
+        .filter(move |field| field.name.as_bytes() == name)
+}
+
+/// Whether the field, not decoded, begins with the name or with something that is more than it
+/// seems.
+fn may_have_name(field: &[u8], name: &[u8]) -> bool {
+    let raw_name = field.split(|&byte| byte == b'=').next();
+    raw_name.is_some_and(|raw_name| raw_name == name || memchr2(b'%', b'+', raw_name).is_some())
 }
 
 /// Whether [`parse`] gives any field at all.
@@ -84,6 +110,15 @@ pub fn decode(input: &[u8]) -> (Vec<u8>, bool) {
 pub(super) enum Plus {
     Literal,
     Space,
+}
+
+impl Plus {
+    fn of(options: &Options) -> Plus {
+        match options.plus_as_space {
+            true => Plus::Space,
+            false => Plus::Literal,
+        }
+    }
 }
 
 pub(super) fn decode_field(field: &[u8], plus: Plus) -> Field {

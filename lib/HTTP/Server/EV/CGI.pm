@@ -80,13 +80,6 @@ sub next {
     goto NEXT_REQ;
 }
 
-sub param {
-    my ( $self, $name ) = @_;
-    my $values = _values( $self->{get_a}, $name );
-    $values = _values( $self->{post_a}, $name ) if !@{$values};
-    return wantarray ? @{$values} : $values->[-1];
-}
-
 sub post {
     my ( $self, $name ) = @_;
     return _values( $self->{post_a}, $name );
@@ -110,6 +103,14 @@ sub STORABLE_thaw {
     my ( $self, $is_clone, $frozen, $copy ) = @_;
     %{$self} = %{$copy};
     return;
+}
+
+# What `param` returns where the hashes are there.
+sub _param {
+    my ( $self, $name ) = @_;
+    my $values = _values( $self->{get_a}, $name );
+    $values = _values( $self->{post_a}, $name ) if !@{$values};
+    return wantarray ? @{$values} : $values->[-1];
 }
 
 # The list itself, for the application to change, but none made by looking.
