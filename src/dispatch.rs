@@ -219,10 +219,22 @@ fn call_main(server: &Server, listener: &Hash, object: &Hash) -> Result<()> {
     let (Some(runner), Some(callback)) = (runner, callback) else {
         return Ok(());
     };
+    let arguments = [callback, object.reference()];
     let outer_depth = server.callback_depth.replace(depth);
-    let result = call_or_warn(runner, &[callback, object.reference()]);
+    let result = runner.call_scalar(&arguments);
     server.callback_depth.set(outer_depth);
-    result
+    match result {
+        // A thread has only begun.
+        Ok(was_left) if !threading && was_left.is_true()? => {
+            let [_, request] = arguments;
+            let closed = request.perl().call_method(&request, "close", &[]);
+            closed
+                .map(drop)
+                .or_else(|error| warn_of(request.perl(), error))
+        }
+        Ok(_) => Ok(()),
+        Err(error) => warn_of(object.perl(), error),
+    }
 }
 
 fn failed(server: &Server, id: RequestId) -> Result<()> {

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use engine::form::urlencoded;
@@ -252,9 +253,26 @@ fn remote_address(head: &Head, is_backend: bool) -> Cow<'_, [u8]> {
         return address.into();
     }
     match head.peer {
-        SocketAddress::Ip(address) => address.ip().to_string().into_bytes().into(),
+        SocketAddress::Ip(address) => ip_text(address.ip()).into(),
         SocketAddress::Unix => b"unix:".into(),
     }
+}
+
+/// The address as it is displayed; one of IPv4 without the machinery for that.
+fn ip_text(address: IpAddr) -> Vec<u8> {
+    let IpAddr::V4(address) = address else {
+        return address.to_string().into_bytes();
+    };
+    let mut text = Vec::with_capacity(16);
+    for octet in address.octets() {
+        let digits = [octet / 100, octet / 10 % 10, octet % 10];
+        let leading = digits.iter().take(2).take_while(|&&digit| digit == 0);
+        let digits = digits.iter().skip(leading.count());
+        text.extend(digits.map(|digit| b'0' + digit));
+        text.push(b'.');
+    }
+    text.pop();
+    text
 }
 
 fn decoded_path(path: &[u8]) -> Cow<'_, [u8]> {
@@ -268,7 +286,7 @@ fn decoded_path(path: &[u8]) -> Cow<'_, [u8]> {
 fn server_name(head: &Head) -> Cow<'_, [u8]> {
     match (head.request.authority(), head.local.ip()) {
         (Some(host), _) => without_port(host).into(),
-        (None, Some(address)) => address.to_string().into_bytes().into(),
+        (None, Some(address)) => ip_text(address).into(),
         (None, None) => Cow::default(),
     }
 }
@@ -279,5 +297,25 @@ fn without_port(host: &[u8]) -> &[u8] {
     match (port, bracket) {
         (Some(port), bracket) if bracket.is_none_or(|bracket| bracket < port) => &host[..port],
         _ => host,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_written_as_it_is_displayed() {
+        for text in [
+            "0.0.0.0",
+            "1.20.109.255",
+            "100.10.9.0",
+            "127.0.0.1",
+            "::1",
+            "::ffff:10.0.0.1",
+        ] {
+            let address: IpAddr = text.parse().unwrap();
+            assert_eq!(ip_text(address), text.as_bytes());
+        }
     }
 }

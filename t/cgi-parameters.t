@@ -301,6 +301,37 @@ subtest 'param' => sub {
     $server->stop;
 };
 
+# A query, in which names and values are looked for before and after it was taken apart.
+my @QUERIES = (
+    'a=1&b=2;a=3',               'a',
+    'a',                         'a=',
+    '=a&a=%3D',                  'a=1=2&=3',
+    '%61=1&a=2',                 'a%20b=1&a+b=2',
+    "\xc3\xa9=1&%C3%A9=2&%E9=3", 'a=%E9&a=%C3%A9',
+    '&&a=1&&',                   ';',
+    'aa=1&a=2&A=3',              'a%=1&a%2=2&a%zz=3',
+    'a=' . 'x' x 2_000,          join( '&', map { "a=$_" } 1 .. 50 ),
+    'a%00b=1',                   'a&b&a=0',
+);
+my @NAMES = (
+    'a', 'b', q{}, 'A', 'aa', 'a b', 'a+b', 'a%', 'a%2', "a\0b", "\xe9",
+    "\x{e9}\x{263a}", 0, undef, [], \'a'
+);
+
+subtest 'param finds the same before and after the query was taken apart' => sub {
+    for my $plus ( 0, 1 ) {
+        my $server = TestServer->looking( \&look_twice, plus_as_space => $plus );
+        for my $query ( grep { length } @QUERIES ) {
+            my ( $before, $after ) =
+              @{ $server->seen( POST => "/?$query", $FORM, $query ) };
+            is_deeply $before, $after, substr( $query, 0, 30 ) . ", plus_as_space $plus";
+            ( $before, $after ) = @{ $server->seen( POST => '/', $FORM, $query ) };
+            is_deeply $before, $after, 'in the body';
+        }
+        $server->stop;
+    }
+};
+
 subtest 'Looking for what was not sent makes no fields' => sub {
     my $server = TestServer->looking(
         sub {
@@ -377,4 +408,18 @@ sub lists {
         push @{ $all{$name} }, $value;
     }
     return [ \%last, \%all ];
+}
+
+sub look_twice {
+    my ($cgi) = @_;
+    local $SIG{__WARN__} = sub { };
+    my @before = map { parameter( $cgi, $_ ) } @NAMES;
+    scalar grep { defined } values %{$cgi};
+    my @after = map { parameter( $cgi, $_ ) } @NAMES;
+    return [ \@before, \@after ];
+}
+
+sub parameter {
+    my ( $cgi, $name ) = @_;
+    return [ scalar( $cgi->param($name) ), $cgi->param($name) ];
 }

@@ -376,6 +376,23 @@ proptest! {
     }
 
     #[test]
+    fn fields_of_a_name_are_those_among_all(
+        input in soup(FIELD_PIECES),
+        max_fields in 0..5_u64,
+        plus_as_space: bool,
+        picked in any::<prop::sample::Index>(),
+    ) {
+        let options = Options { max_fields, plus_as_space };
+        let all: Vec<_> = urlencoded::parse(&input, &options).collect();
+        let names = all.iter().map(|field| field.name.as_bytes()).chain([&b"a"[..], b""]);
+        let names: Vec<_> = names.filter(|name| name.is_ascii()).collect();
+        let name = *picked.get(&names);
+        let expected: Vec<_> = all.iter().filter(|field| field.name.as_bytes() == name).collect();
+        let found: Vec<_> = urlencoded::named(&input, name, &options).collect();
+        prop_assert_eq!(found.iter().collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
     fn cookies_are_those_of_a_naive_reading(input in soup(FIELD_PIECES), max in 0..5_u64) {
         let cookies: Vec<_> = cookies::parse(&input, max).collect();
         let expected: Vec<_> = split_cookies_naively(&input, max as usize)

@@ -110,30 +110,34 @@ static bool is_own_object(pTHX_ SV *hash, HV *stash)
            && perl_shim_tells_of_keys(magic) && !has_destructor(aTHX_ stash);
 }
 
-/* Where the element with this key stands, looked for from `from` on; `count` if there is none. */
-static size_t find(const struct perl_shim_element *elements, size_t count, size_t from, const HEK *key)
+/* The element with this key among those from `from` on, of which it becomes the first: objects of one class mostly have their
+ * keys in the same order, so that it is there already the next time. NULL if there is none. */
+static const struct perl_shim_element *find(struct perl_shim_element *elements, size_t count,
+                                            size_t from, const HEK *key)
 {
     size_t i;
 
-    for (i = from; i < count; i++)
-        if (SvSHARED_HEK_FROM_PV(SvPVX_const(elements[i].key)) == key)
-            return i;
-    for (i = 0; i < from; i++)
-        if (SvSHARED_HEK_FROM_PV(SvPVX_const(elements[i].key)) == key)
-            return i;
-    return count;
+    for (i = from; i < count; i++) {
+        if (SvSHARED_HEK_FROM_PV(SvPVX_const(elements[i].key)) == key) {
+            const struct perl_shim_element found = elements[i];
+
+            elements[i] = elements[from];
+            elements[from] = found;
+            return &elements[from];
+        }
+    }
+    return NULL;
 }
 
 /* Says 0 unless `hash` is an object of this class with lazy elements, that nobody but the caller knows in any way, and
- * all of its keys are among those of `elements`, of which there are 64 at most. A bit of *intact is on for each
- * element that is there as it was made, and that nobody else has. */
-int perl_shim_examine(void *perl, SV *hash, SV *stash, const struct perl_shim_element *elements,
+ * all of its keys are among those of `elements`. The bit of *intact is on for each element that is there as it was made,
+ * and that nobody else has. The order of `elements` changes. */
+int perl_shim_examine(void *perl, SV *hash, SV *stash, struct perl_shim_element *elements,
                       size_t count, uint64_t *intact)
 {
     dSHIM;
     STRLEN bucket;
     size_t keys = 0;
-    size_t next = 0;
 
     *intact = 0;
     if (!is_own_object(aTHX_ hash, (HV *)stash))
@@ -141,15 +145,14 @@ int perl_shim_examine(void *perl, SV *hash, SV *stash, const struct perl_shim_el
     for (bucket = 0; HvARRAY((HV *)hash) && bucket <= HvMAX((HV *)hash); bucket++) {
         const HE *entry;
 
-        for (entry = HvARRAY((HV *)hash)[bucket]; entry; entry = HeNEXT(entry)) {
-            const size_t index = find(elements, count, next, HeKEY_hek(entry));
+        for (entry = HvARRAY((HV *)hash)[bucket]; entry; entry = HeNEXT(entry), keys++) {
+            const struct perl_shim_element *const element =
+                find(elements, count, keys, HeKEY_hek(entry));
 
-            if (index == count)
+            if (!element)
                 return 0;
-            if (is_as_made(aTHX_ HeVAL(entry), &elements[index]))
-                *intact |= (uint64_t)1 << index;
-            next = index + 1;
-            keys++;
+            if (is_as_made(aTHX_ HeVAL(entry), element))
+                *intact |= (uint64_t)1 << element->bit;
         }
     }
     /* Keys that were deleted from a restricted hash are not there, and count. */

@@ -121,6 +121,7 @@ struct perl_shim_element {
     SV *key; /* made by perl_shim_new_shared_key */
     SV *referent; /* of ELEMENT_WEAK */
     int kind;
+    int bit; /* which one tells of it, 0 to 63 */
 };
 
 /* An element of a hash that is to be used again. */

@@ -188,6 +188,8 @@ pub struct Element {
     pub referent: *mut SV,
     /// `ELEMENT_…`.
     pub kind: c_int,
+    /// Which bit tells of it, 0 to 63.
+    pub bit: c_int,
 }
 
 /// An element of a hash that is to be used again.
@@ -411,7 +413,7 @@ unsafe extern "C" {
         perl: *mut PerlInterpreter,
         hash: *mut SV,
         stash: *mut SV,
-        elements: *const Element,
+        elements: *mut Element,
         count: usize,
         intact: *mut u64,
     ) -> c_int;

@@ -1,5 +1,7 @@
 //! Objects that are used again.
 
+use std::cell::RefCell;
+
 use perl_sys as sys;
 
 use crate::{Class, Hash, Scalar, SharedKey};
@@ -27,7 +29,8 @@ use crate::{Class, Hash, Scalar, SharedKey};
 #[derive(Debug)]
 pub struct Shape {
     class: Class,
-    elements: Vec<sys::Element>,
+    /// In the order in which objects were seen to have them.
+    elements: RefCell<Vec<sys::Element>>,
     /// What the elements name.
     _kept: Vec<Scalar>,
     /// All of that is of the interpreter of the class.
@@ -54,7 +57,7 @@ pub enum Element {
 pub struct Intact(u64);
 
 /// Elements that a shape can have.
-const MOST_ELEMENTS: usize = 64;
+const MOST_ELEMENTS: u8 = 64;
 
 impl Shape {
     /// The shape of a class's objects with these elements. Objects have at least one that is lazy, and there are 64 at most.
@@ -64,12 +67,12 @@ impl Shape {
     ) -> Self {
         let mut shape = Self {
             class: class.clone(),
-            elements: Vec::new(),
+            elements: RefCell::default(),
             _kept: Vec::new(),
             is_sound: true,
         };
-        for (key, element) in elements.into_iter().take(MOST_ELEMENTS) {
-            shape.add(key.shared(), element);
+        for (bit, (key, element)) in (0..MOST_ELEMENTS).zip(elements) {
+            shape.add(bit, key.shared(), element);
         }
         shape
     }
@@ -82,6 +85,7 @@ impl Shape {
         }
         let (perl, hash) = object.as_scalar().live().ok()?;
         let stash = self.class.stash()?.raw_for(object.perl()).ok()?;
+        let mut elements = self.elements.borrow_mut();
         let mut intact = 0;
         // SAFETY: a hash, a package's hash, and a slice's pointer and length; keys and referents are kept, and of the
         // interpreter of the class, which is the object's.
@@ -90,15 +94,15 @@ impl Shape {
                 perl,
                 hash,
                 stash,
-                self.elements.as_ptr(),
-                self.elements.len(),
+                elements.as_mut_ptr(),
+                elements.len(),
                 &mut intact,
             )
         };
         (can_be_used != 0).then_some(Intact(intact))
     }
 
-    fn add(&mut self, key: &Scalar, element: Element) {
+    fn add(&mut self, bit: u8, key: &Scalar, element: Element) {
         let perl = self.class.stash().map(Scalar::perl);
         let mut referent = std::ptr::null_mut();
         self.is_sound &= perl.is_some_and(|perl| key.raw_for(perl).is_ok());
@@ -113,10 +117,11 @@ impl Shape {
             }
             Element::Lazy => sys::ELEMENT_LAZY,
         };
-        self.elements.push(sys::Element {
+        self.elements.get_mut().push(sys::Element {
             key: key.raw(),
             referent,
             kind,
+            bit: bit.into(),
         });
         self._kept.push(key.clone());
     }
@@ -125,6 +130,6 @@ impl Shape {
 impl Intact {
     /// Whether the element at this index is.
     pub fn contains(self, index: usize) -> bool {
-        index < MOST_ELEMENTS && self.0 & (1 << index) != 0
+        index < usize::from(MOST_ELEMENTS) && self.0 & (1 << index) != 0
     }
 }

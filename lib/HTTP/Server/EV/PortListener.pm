@@ -9,16 +9,15 @@ our $VERSION = '1.000';
 
 sub CLONE_SKIP { return 1 }
 
-# Called by the core with a complete request. The label is what
-# `HTTP::Server::EV::CGI::next` jumps to, out of any depth of the callback.
-# Whoever calls sees to exceptions.
+# Called by the core with the main callback and a complete request, which stays in @_ for
+# the callback. The label is what `HTTP::Server::EV::CGI::next` jumps to, out of any depth
+# of the callback: then this returns true, and the caller closes. Whoever calls sees to
+# exceptions.
 sub _run_callback {
-    my ( $callback, $cgi ) = @_;
-    $callback->($cgi);
+    &{ +shift };
     return;
   NEXT_REQ:
-    $cgi->close;
-    return;
+    return 1;
 }
 
 # The same in a thread of its own, for listeners with `threading`.
@@ -44,7 +43,11 @@ sub _run_callback_in_thread {
 sub _run_thread {
     my ( $callback, $running ) = @_;
     Coro::on_enter( \&HTTP::Server::EV::BufTie::_resume );
-    eval { _run_callback( $callback, $running->{cgi} ); 1 } or _warn_of($@);
+    eval {
+        my $cgi = $running->{cgi};
+        $cgi->close if _run_callback( $callback, $cgi );
+        1;
+    } or _warn_of($@);
     delete $running->{cgi};
     return;
 }
