@@ -153,6 +153,9 @@ const PARTS: [Part; 16] = [
     Part::Timer,
 ];
 
+/// Those that every request has a number for, in the order in which they are set.
+const NUMBERS: [Part; 4] = [Part::Descriptor, Part::Number, Part::Received, Part::Timer];
+
 impl Part {
     fn key(self, keys: &Keys) -> &SharedKey {
         match self {
@@ -267,6 +270,8 @@ impl Pools {
 struct Pool {
     kind: Kind,
     parts: Vec<Part>,
+    /// Which of the parts are those of `NUMBERS`.
+    numbers: [usize; NUMBERS.len()],
     shape: Shape,
     spares: RefCell<Vec<Spare>>,
 }
@@ -276,6 +281,7 @@ struct Pool {
 struct Spare {
     hash: Hash,
     source: Rc<Source>,
+    numbers: [Option<Scalar>; NUMBERS.len()],
     /// The element `buffer`, if it is there.
     buffer: Option<Rc<UnmadeBuffer>>,
 }
@@ -289,6 +295,10 @@ impl Pool {
         Pool {
             kind,
             shape: Shape::new(&names.request_class, elements),
+            numbers: NUMBERS.map(|number| {
+                let found = parts.iter().position(|part| *part == number);
+                found.unwrap_or(parts.len())
+            }),
             parts,
             spares: RefCell::default(),
         }
@@ -302,11 +312,11 @@ impl Pool {
             part.insert(names, listener, &hash, &source, self.kind)?;
         }
         hash.bless_into(&names.request_class)?;
-        let buffer = None;
         Ok(Spare {
+            numbers: self.numbers_of(names, &hash, NUMBERS.map(|_| None))?,
             hash,
             source,
-            buffer,
+            buffer: None,
         })
     }
 
@@ -319,7 +329,7 @@ impl Pool {
         hash: Hash,
         source: Rc<Source>,
     ) -> Result<Option<Spare>> {
-        let Some(intact) = self.shape.examine(&hash) else {
+        let Some((intact, numbers)) = self.shape.examine_for(&hash, self.numbers) else {
             return Ok(None);
         };
         // Somebody else has an element that was not read, and knows this request still.
@@ -343,10 +353,26 @@ impl Pool {
         }
         source.clear();
         Ok(Some(Spare {
+            numbers: self.numbers_of(names, &hash, numbers)?,
             hash,
             source,
             buffer,
         }))
+    }
+
+    /// The elements that are numbers, of which some are at hand.
+    fn numbers_of(
+        &self,
+        names: &Names,
+        hash: &Hash,
+        mut numbers: [Option<Scalar>; NUMBERS.len()],
+    ) -> Result<[Option<Scalar>; NUMBERS.len()]> {
+        for (number, part) in numbers.iter_mut().zip(NUMBERS) {
+            if number.is_none() {
+                *number = hash.get(part.key(&names.keys))?;
+            }
+        }
+        Ok(numbers)
     }
 
     /// How many of the elements are as they were made, and so hold the source.
@@ -377,26 +403,20 @@ impl Spare {
         body: Option<Vec<u8>>,
         terms: Terms,
     ) -> Result<(Hash, Rc<Source>)> {
-        let keys = &server.names().keys;
         let descriptor = head.descriptor;
         self.source.fill(head, body, terms);
-        if let Some(number) = self.hash.get(&keys.descriptor)? {
-            number.set_integer(descriptor.into())?;
-        }
-        if let Some(number) = self.hash.get(&keys.number)? {
+        if let [Some(fd), Some(number), Some(received), Some(timer)] = &self.numbers {
+            fd.set_integer(descriptor.into())?;
             number.set_unsigned(id.number())?;
-        }
-        if let Some(truth) = self.hash.get(&keys.received)? {
-            truth.set_integer(1)?;
-        }
-        if let Some(time) = self.hash.get(&keys.timer)? {
-            time.set_number(perl_ev::now())?;
+            received.set_integer(1)?;
+            timer.set_number(perl_ev::now())?;
         }
         match self.buffer {
             Some(buffer) => buffer.begin(server, id, descriptor)?,
             None => {
                 let buffer = UnmadeBuffer::new(server, id, descriptor)?;
-                self.hash.insert_lazy(&keys.buffer, Rc::new(buffer))?;
+                let key = &server.names().keys.buffer;
+                self.hash.insert_lazy(key, Rc::new(buffer))?;
             }
         }
         Ok((self.hash, self.source))

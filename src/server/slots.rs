@@ -52,6 +52,7 @@ impl<I: Handle, T> Slots<I, T> {
                 self.outlived.insert(former, value);
                 None
             }
+            None if self.outlived.is_empty() => None,
             None => self.outlived.remove(&id),
         }
     }
@@ -74,6 +75,7 @@ impl<I: Handle, T> Slots<I, T> {
         let slot = self.slots.get_mut(id.slot());
         match slot.and_then(|slot| slot.take_if(|(owner, _)| *owner == id)) {
             Some((_, value)) => Some(value),
+            None if self.outlived.is_empty() => None,
             None => self.outlived.remove(&id),
         }
     }

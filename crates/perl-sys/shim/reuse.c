@@ -112,8 +112,8 @@ static bool is_own_object(pTHX_ SV *hash, HV *stash)
 
 /* The element with this key among those from `from` on, of which it becomes the first: objects of one class mostly have their
  * keys in the same order, so that it is there already the next time. NULL if there is none. */
-static const struct perl_shim_element *find(struct perl_shim_element *elements, size_t count,
-                                            size_t from, const HEK *key)
+static struct perl_shim_element *find(struct perl_shim_element *elements, size_t count, size_t from,
+                                      const HEK *key)
 {
     size_t i;
 
@@ -146,11 +146,11 @@ int perl_shim_examine(void *perl, SV *hash, SV *stash, struct perl_shim_element 
         const HE *entry;
 
         for (entry = HvARRAY((HV *)hash)[bucket]; entry; entry = HeNEXT(entry), keys++) {
-            const struct perl_shim_element *const element =
-                find(elements, count, keys, HeKEY_hek(entry));
+            struct perl_shim_element *const element = find(elements, count, keys, HeKEY_hek(entry));
 
             if (!element)
                 return 0;
+            element->value = HeVAL(entry);
             if (is_as_made(aTHX_ HeVAL(entry), element))
                 *intact |= (uint64_t)1 << element->bit;
         }

@@ -122,6 +122,7 @@ struct perl_shim_element {
     SV *referent; /* of ELEMENT_WEAK */
     int kind;
     int bit; /* which one tells of it, 0 to 63 */
+    SV *value; /* what was found, if it is there; not owned */
 };
 
 /* An element of a hash that is to be used again. */

@@ -280,8 +280,37 @@ static void *at_key(pTHX_ SV *hash, const struct perl_shim_key *key, int action,
     return result;
 }
 
+/* Looks for a key that perl shares by its address; *slot: its value, or NULL. Says no if the hash may have the key at another
+ * address. */
+static bool find_shared(pTHX_ SV *hash, SV *key, SV ***slot)
+{
+    const HEK *const shared = SvSHARED_HEK_FROM_PV(SvPVX_const(key));
+    HE *entry = NULL;
+
+#ifdef HvREHASH
+    if (HvREHASH((HV *)hash))
+        return FALSE;
+#endif
+    *slot = NULL;
+    if (HvARRAY((HV *)hash))
+        entry = HvARRAY((HV *)hash)[HEK_HASH(shared) & (U32)HvMAX((HV *)hash)];
+    for (; entry; entry = HeNEXT(entry)) {
+        if (HeKEY_hek(entry) == shared) {
+            *slot = HeVAL(entry) == &PL_sv_placeholder ? NULL : &HeVAL(entry);
+            return TRUE;
+        }
+        if (HeHASH(entry) == HEK_HASH(shared))
+            return FALSE;
+    }
+    return TRUE;
+}
+
 static SV **slot_of(pTHX_ SV *hash, const struct perl_shim_key *key)
 {
+    SV **slot;
+
+    if (key->shared && find_shared(aTHX_ hash, key->shared, &slot))
+        return slot;
     return (SV **)at_key(aTHX_ hash, key, HV_FETCH_JUST_SV, NULL);
 }
 

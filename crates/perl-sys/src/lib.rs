@@ -190,6 +190,8 @@ pub struct Element {
     pub kind: c_int,
     /// Which bit tells of it, 0 to 63.
     pub bit: c_int,
+    /// What was found, if it is there; not owned.
+    pub value: *mut SV,
 }
 
 /// An element of a hash that is to be used again.

@@ -484,8 +484,10 @@ impl Scalar {
     }
 
     fn referent_of_kind(&self, kind: c_int) -> Option<Self> {
-        let fetched = self.fetched()?;
-        let (_, value) = fetched.live().ok()?;
+        if self.is_magical() {
+            return self.copy().ok()?.referent_of_kind(kind);
+        }
+        let (_, value) = self.live().ok()?;
         // SAFETY: live values.
         unsafe { Self::from_borrowed(self.perl, sys::perl_shim_referent(value, kind)) }
     }

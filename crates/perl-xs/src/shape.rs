@@ -80,6 +80,15 @@ impl Shape {
     /// Which elements of `object` are as they were made, in the order of [`new`](Self::new), if it can be used again and
     /// `object` is the only reference to it.
     pub fn examine(&self, object: &Hash) -> Option<Intact> {
+        self.examine_for(object, []).map(|(intact, [])| intact)
+    }
+
+    /// The same, with the elements at these indices, as far as they are as they were made.
+    pub fn examine_for<const N: usize>(
+        &self,
+        object: &Hash,
+        indices: [usize; N],
+    ) -> Option<(Intact, [Option<Scalar>; N])> {
         if !self.is_sound {
             return None;
         }
@@ -99,7 +108,15 @@ impl Shape {
                 &mut intact,
             )
         };
-        (can_be_used != 0).then_some(Intact(intact))
+        let intact = (can_be_used != 0).then_some(Intact(intact))?;
+        let values = indices.map(|index| {
+            let is_it = |element: &&sys::Element| usize::try_from(element.bit) == Ok(index);
+            let element = elements.iter().find(is_it)?;
+            // SAFETY: it is there, as it is intact, and nothing has changed the hash since it was found.
+            let value = || unsafe { Scalar::from_borrowed(object.perl(), element.value) };
+            intact.contains(index).then(value).flatten()
+        });
+        Some((intact, values))
     }
 
     fn add(&mut self, bit: u8, key: &Scalar, element: Element) {
@@ -122,6 +139,7 @@ impl Shape {
             referent,
             kind,
             bit: bit.into(),
+            value: std::ptr::null_mut(),
         });
         self._kept.push(key.clone());
     }
