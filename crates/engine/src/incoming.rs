@@ -16,6 +16,8 @@ pub(crate) struct IncomingBody {
     failure: Option<ChunkedError>,
     /// The next request, as far as it was read along.
     behind: Chunk,
+    /// Bytes that have come, with all that frames them.
+    taken: u64,
 }
 
 impl IncomingBody {
@@ -31,6 +33,8 @@ impl IncomingBody {
         // Nothing stands between the bytes, so they stay where they are.
         let length = self.receive_plain(received.len());
         self.behind = received.part(length..received.len());
+        // It may wait for long, and the read buffers are shared by all connections.
+        self.behind.compact();
         received.part(0..length)
     }
 
@@ -42,6 +46,7 @@ impl IncomingBody {
         };
         match decoder.decode(space, limits) {
             Ok(decoded) => {
+                self.taken += decoded.consumed as u64;
                 let rest = space.get(decoded.consumed..).unwrap_or_default();
                 if !rest.is_empty() {
                     self.behind.append(rest);
@@ -73,6 +78,11 @@ impl IncomingBody {
         self.decoder.as_ref().map_or(0, BodyDecoder::least_left)
     }
 
+    /// How many bytes of it have come, with all that frames them.
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken
+    }
+
     pub(crate) fn take_failure(&mut self) -> Option<ChunkedError> {
         self.failure.take()
     }
@@ -93,6 +103,7 @@ impl IncomingBody {
             Some(BodyDecoder::Length(left)) => {
                 let taken = usize::try_from(*left).map_or(length, |left| left.min(length));
                 *left -= taken as u64;
+                self.taken += taken as u64;
                 taken
             }
             _ => 0,

@@ -77,8 +77,10 @@ pub(crate) struct Listener {
     pub(crate) draining: bool,
     /// Clients may be waiting.
     pub(crate) ready: bool,
-    /// Connections that are open.
+    /// Connections that are open and served.
     pub(crate) connections: u64,
+    /// Connections that are open and told that they are too many.
+    pub(crate) refused: u64,
     pause: Duration,
     paused_until: Option<Instant>,
     /// Clients wait because no descriptor is left for them, which the application knows.
@@ -95,6 +97,7 @@ impl Listener {
             draining: false,
             ready: true,
             connections: 0,
+            refused: 0,
             pause: FIRST_PAUSE,
             paused_until: None,
             short_of_descriptors: false,
@@ -108,7 +111,7 @@ impl Listener {
 
     /// Whether it is to be reported now that it has been stopped and has no connection.
     pub(crate) fn take_drained(&mut self) -> bool {
-        self.connections == 0 && std::mem::take(&mut self.draining)
+        self.connections + self.refused == 0 && std::mem::take(&mut self.draining)
     }
 
     /// Accepts nobody for some time, and longer the next time in a row.
@@ -144,6 +147,7 @@ impl Listener {
     /// The child has no connections, and descriptors of its own.
     pub(crate) fn after_fork(&mut self) {
         self.connections = 0;
+        self.refused = 0;
         self.draining = false;
         self.ready = self.started;
         self.pause = FIRST_PAUSE;

@@ -140,6 +140,13 @@ impl Output {
         self.bytes.extend_from_slice(head);
     }
 
+    /// Leaves out what stands behind the head, as in a reply to HEAD (RFC 9110 §9.3.2).
+    pub(crate) fn cut_body(&mut self) {
+        if let Some(end) = memchr::memmem::find(&self.bytes, b"\r\n\r\n") {
+            self.bytes.truncate(end + b"\r\n\r\n".len());
+        }
+    }
+
     pub(crate) fn set_threshold(&mut self, bytes: u64) {
         self.threshold = bytes;
     }
@@ -259,6 +266,10 @@ impl Output {
     }
 
     fn frame_head(&mut self, head: ReplyHead, length: usize, terms: Terms<'_>) {
+        let length = match head.status {
+            204 => self.without_framing_fields(length),
+            _ => length,
+        };
         let body_length = self.unframed() - length;
         self.framed += length;
         if head.is_interim() {
@@ -290,8 +301,25 @@ impl Output {
         };
         self.persists = terms.may_persist
             && self.framing != Framing::UntilClose
+            && head.length != Length::Invalid
             && head.connection != Connection::Close;
         self.add_fields(head, body_length, terms);
+    }
+
+    /// Takes `Content-Length` and `Transfer-Encoding` out of a head that may not have them (RFC 9110
+    /// §8.6, RFC 9112 §6.1). Returns its length then.
+    fn without_framing_fields(&mut self, length: usize) -> usize {
+        let end = self.framed + length;
+        let head = self.bytes.get(self.framed..end).unwrap_or_default();
+        let lines = head.split_inclusive(|&byte| byte == b'\n');
+        let kept: Vec<u8> = lines
+            .filter(|line| !is_framing_field(line))
+            .flatten()
+            .copied()
+            .collect();
+        let length = kept.len();
+        self.bytes.splice(self.framed..end, kept);
+        length
     }
 
     /// The lines that the application has left to the server, before the empty line.
@@ -419,6 +447,11 @@ impl Output {
             self.sent = 0;
         }
     }
+}
+
+fn is_framing_field(line: &[u8]) -> bool {
+    let name = line.split(|&byte| byte == b':').next().unwrap_or_default();
+    name.eq_ignore_ascii_case(b"Content-Length") || name.eq_ignore_ascii_case(b"Transfer-Encoding")
 }
 
 fn append(lines: &mut &mut [u8], parts: &[&[u8]]) {
@@ -646,6 +679,14 @@ mod tests {
         assert_eq!(
             framed_in_pieces(HEAD, "200 OK", &["hello"]),
             expected("HTTP/1.1 200 OK|Date: today||", true)
+        );
+        assert_eq!(
+            framed(
+                TERMS,
+                "204 No Content\r\nContent-Length: 5\r\nA: b",
+                "hello"
+            ),
+            expected("HTTP/1.1 204 No Content|A: b|Date: today||", true)
         );
         for status in ["204 No Content", "304 Not Modified"] {
             let text = format!("HTTP/1.1 {status}|Date: today||");

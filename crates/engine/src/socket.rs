@@ -231,6 +231,14 @@ pub(crate) fn shut_down_sending(socket: &OwnedFd) {
     rustix::net::shutdown(socket, Shutdown::Write).ok();
 }
 
+/// Whether the process or the system has no descriptor left.
+pub(crate) fn is_short_of_descriptors(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::MFILE | Errno::NFILE)
+    )
+}
+
 pub(crate) fn duplicate(socket: &OwnedFd) -> io::Result<OwnedFd> {
     Ok(rustix::io::fcntl_dupfd_cloexec(socket, 0)?)
 }

@@ -3,7 +3,9 @@
 use std::io;
 
 use crate::event::{Event, RequestError, RequestId};
+use crate::form::charset::Text;
 use crate::form::multipart::{Item, Multipart, MultipartError};
+use crate::socket::is_short_of_descriptors;
 use crate::store::TemporaryFile;
 use crate::store::chunk::{BUFFER_SIZE, Chunk};
 use crate::store::writer::{OpenedFile, Store, Written};
@@ -17,6 +19,8 @@ pub(crate) struct Upload {
     parser: Multipart,
     report_file_data: bool,
     file: Option<FileInProgress>,
+    /// A file that could not be opened for want of a descriptor: its name and its file name.
+    unopened: Option<(Vec<u8>, Text)>,
     /// The closing delimiter was seen; the rest of the body is of no interest.
     closed: bool,
 }
@@ -41,6 +45,8 @@ pub(crate) enum Step {
     NeedsInput,
     /// A completion of the writer threads.
     Suspended,
+    /// A descriptor, for which it is tried once more.
+    NeedsDescriptor,
     /// Nothing: every field and file is there.
     Complete,
     /// Nothing: it has failed.
@@ -54,6 +60,7 @@ impl Upload {
             parser,
             report_file_data,
             file: None,
+            unopened: None,
             closed: false,
         }
     }
@@ -62,6 +69,12 @@ impl Upload {
     /// comes behind the input.
     pub(crate) fn advance(&mut self, input: &mut Chunk, is_last: bool, store: &mut Store) -> Step {
         loop {
+            if let Some((name, file_name)) = self.unopened.take() {
+                return match self.open(store) {
+                    Ok(file) => self.opened(name, file_name, file),
+                    Err(error) => Step::store_failed(error),
+                };
+            }
             if let Some(step) = self.advance_file() {
                 return step;
             }
@@ -83,16 +96,14 @@ impl Upload {
                     name,
                     value,
                 })),
-                Item::FileStart { name, file_name } => {
-                    Some(self.open(store).map_or_else(Step::store_failed, |file| {
-                        Step::Event(Event::FileOpened {
-                            request: self.request,
-                            name,
-                            file_name,
-                            file,
-                        })
-                    }))
-                }
+                Item::FileStart { name, file_name } => Some(match self.open(store) {
+                    Ok(file) => self.opened(name, file_name, file),
+                    Err(error) if is_short_of_descriptors(&error) => {
+                        self.unopened = Some((name, file_name));
+                        Step::NeedsDescriptor
+                    }
+                    Err(error) => Step::store_failed(error),
+                }),
                 Item::FileData(_) => data.and_then(|data| self.write(data, store)),
                 Item::FileEnd => {
                     self.complete_file();
@@ -159,6 +170,15 @@ impl Upload {
             request: self.request,
             size,
         }))
+    }
+
+    fn opened(&self, name: Vec<u8>, file_name: Text, file: TemporaryFile) -> Step {
+        Step::Event(Event::FileOpened {
+            request: self.request,
+            name,
+            file_name,
+            file,
+        })
     }
 
     fn open(&mut self, store: &mut Store) -> io::Result<TemporaryFile> {

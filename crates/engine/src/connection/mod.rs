@@ -28,6 +28,9 @@ use crate::upload::Upload;
 /// How long input may fail to come while it is thrown away after a reply.
 const LINGER_IDLE: Duration = Duration::from_secs(2);
 
+/// Bytes of a body nobody has read that are rather skipped than the connection ended.
+const MOST_SKIPPED: u64 = 64 * 1024;
+
 /// A connection, and the request on it: one at a time, so that replies come in the order of their
 /// requests, and a client that takes no reply is not read from.
 pub(crate) struct Connection {
@@ -55,6 +58,10 @@ pub(crate) struct Connection {
     pub(crate) blocked: bool,
 
     pub(crate) exchange: Exchange,
+    /// It is one too many, and told so.
+    pub(crate) refused: bool,
+    /// A reply was sent on it.
+    pub(crate) served: bool,
     /// A reply was sent, and nothing of another request has come yet.
     pub(crate) idle: bool,
     /// What was read along with the last request is to be parsed.
@@ -95,8 +102,8 @@ pub(crate) enum Phase {
     },
     /// The reply is complete and is being sent.
     Replying { then: AfterReply },
-    /// The reply was sent, and the body that nobody has read is skipped: so many bytes of it at most.
-    Skipping { left: u64 },
+    /// The reply was sent, and the body that nobody has read is skipped.
+    Skipping,
     /// The reply was sent; input is thrown away for a moment, since closing a socket with unread
     /// input resets the connection, and the client may lose the reply.
     Lingering { until: Instant },
@@ -127,6 +134,8 @@ pub(crate) enum Progress {
     NeedsInput,
     /// Somebody else: the application, or the writer threads.
     Waiting,
+    /// A descriptor for a file, for which it is tried once more.
+    NeedsDescriptor,
     /// To be closed without a word.
     Close,
     /// To be closed when the client has had time to take the last reply.
@@ -160,6 +169,8 @@ impl Connection {
             gone: false,
             blocked: false,
             exchange: Exchange::default(),
+            refused: false,
+            served: false,
             idle: false,
             resumes: false,
             suspended: false,
@@ -179,7 +190,7 @@ impl Connection {
     pub(crate) fn is_receiving(&self) -> bool {
         matches!(
             self.phase,
-            Phase::Head(_) | Phase::Form(_) | Phase::Multipart(_) | Phase::Skipping { .. }
+            Phase::Head(_) | Phase::Form(_) | Phase::Multipart(_) | Phase::Skipping
         )
     }
 
@@ -211,6 +222,16 @@ impl Connection {
         matches!(self.phase, Phase::Handling | Phase::Replying { .. })
     }
 
+    /// Whether what comes while the last reply is being sent is thrown away.
+    pub(crate) fn discards_input(&self) -> bool {
+        matches!(
+            self.phase,
+            Phase::Replying {
+                then: AfterReply::Linger
+            }
+        )
+    }
+
     /// When its patience with the client ends if nothing moves from now on; `None` if it waits
     /// for somebody else, or without limit.
     pub(crate) fn deadline_from(&self, now: Instant) -> Option<Instant> {
@@ -221,7 +242,7 @@ impl Connection {
                 let idle = later(now, self.options.timeout);
                 idle.into_iter().chain(self.head_deadline).min()
             }
-            Phase::Form(_) | Phase::Multipart(_) | Phase::Skipping { .. } => {
+            Phase::Form(_) | Phase::Multipart(_) | Phase::Skipping => {
                 later(now, self.options.timeout)
             }
             Phase::Handling | Phase::Replying { .. } if self.blocked => {

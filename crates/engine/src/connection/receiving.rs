@@ -4,7 +4,7 @@ use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::time::Instant;
 
-use super::{Connection, Form, Phase, Progress, later};
+use super::{Connection, Form, MOST_SKIPPED, Phase, Progress, later};
 use crate::address::SocketAddress;
 use crate::event::{Event, Head, RequestError};
 use crate::form::multipart::{Multipart, MultipartError};
@@ -51,7 +51,7 @@ impl Connection {
                 Phase::Head(_) => self.advance_head(heads),
                 Phase::Form(_) => Some(self.advance_form()),
                 Phase::Multipart(_) => Some(self.advance_upload(store)),
-                Phase::Skipping { .. } => self.skip(),
+                Phase::Skipping => self.skip(),
                 _ => return Progress::Waiting,
             };
             if let Some(progress) = next {
@@ -206,6 +206,7 @@ impl Connection {
                 self.suspended = true;
                 Progress::Waiting
             }
+            Step::NeedsDescriptor => Progress::NeedsDescriptor,
             Step::Complete => {
                 self.end_body();
                 self.hand_over(None, None)
@@ -225,15 +226,10 @@ impl Connection {
 
     /// `None`: the next request may be read.
     fn skip(&mut self) -> Option<Progress> {
-        let Phase::Skipping { left } = &mut self.phase else {
-            return Some(Progress::Waiting);
-        };
-        let length = self.unparsed.len() as u64;
         self.unparsed = Chunk::default();
-        if length > *left || self.body.take_failure().is_some() {
+        if self.body.taken() > MOST_SKIPPED || self.body.take_failure().is_some() {
             return Some(Progress::Linger);
         }
-        *left -= length;
         if !self.body.is_complete() {
             return Some(Progress::NeedsInput);
         }

@@ -2,13 +2,10 @@
 
 use std::time::Instant;
 
-use super::{AfterReply, Connection, Phase, later};
+use super::{AfterReply, Connection, MOST_SKIPPED, Phase, later};
 use crate::event::RequestId;
 use crate::http::body::Framing;
 use crate::output::Terms;
-
-/// Bytes of a body nobody has read that are rather skipped than the connection ended.
-const MOST_SKIPPED: u64 = 64 * 1024;
 
 /// Ending a reply, and going on behind it.
 impl Connection {
@@ -58,17 +55,18 @@ impl Connection {
     pub(crate) fn begin_next(&mut self, request: RequestId, now: Instant) {
         let exchange = std::mem::take(&mut self.exchange);
         self.request = request;
+        self.served = true;
         self.output.begin_next();
         match exchange.left_body {
             Framing::None => self.expect_head(now),
             left => {
                 let received = std::mem::take(&mut self.unparsed);
                 self.unparsed = self.body.begin(left, received, &self.options.limits);
-                self.phase = Phase::Skipping { left: MOST_SKIPPED };
+                self.phase = Phase::Skipping;
             }
         }
         // A body in chunks may be here in full and have no data.
-        let skips = matches!(self.phase, Phase::Skipping { .. });
+        let skips = matches!(self.phase, Phase::Skipping);
         self.resumes = skips || !self.unparsed.is_empty();
     }
 

@@ -71,7 +71,7 @@ impl Engine {
 
     /// No descriptor is left for a client that waits.
     fn find_room(&mut self, id: ListenerId) {
-        if self.close_longest_idle(MOST_CLOSED_FOR_ROOM, |_| true) {
+        if self.make_room() {
             // The listener is ready still, so the next attempt follows at once.
             return;
         }
@@ -85,18 +85,13 @@ impl Engine {
     }
 
     fn accepted(&mut self, id: ListenerId, socket: OwnedFd, peer: SocketAddress) {
-        if self.is_full(id) {
-            self.close_longest_idle(1, |connection| connection.listener == id);
-        }
-        let full = self.is_full(id);
+        self.make_room_on(id);
         let Some(listener) = find_listener(&mut self.listeners, id) else {
             return;
         };
-        let beyond = listener
-            .connections
-            .saturating_sub(listener.options.max_connections);
+        let full = listener.is_full();
         let options = Rc::clone(&listener.options);
-        if full && (!options.error_responses || beyond >= REFUSED_AT_A_TIME) {
+        if full && (!options.error_responses || listener.refused >= REFUSED_AT_A_TIME) {
             return;
         }
         let local = listener.socket.address();
@@ -104,12 +99,16 @@ impl Engine {
             return;
         };
         if let Some(listener) = find_listener(&mut self.listeners, id) {
-            listener.connections += 1;
+            match full {
+                true => listener.refused += 1,
+                false => listener.connections += 1,
+            }
         }
         let Some(connection) = self.connections.get_mut(request.slot) else {
             return;
         };
         connection.listener = id;
+        connection.refused = full;
         connection.local =
             Some(local).filter(|local| !local.ip().is_some_and(|address| address.is_unspecified()));
         connection.head_deadline = later(self.now, options.header_timeout);
@@ -120,8 +119,21 @@ impl Engine {
         self.await_input(request.slot);
     }
 
-    fn is_full(&mut self, id: ListenerId) -> bool {
-        find_listener(&mut self.listeners, id).is_some_and(|listener| listener.is_full())
+    /// A listener that has all the connections it may have closes some that idle: several at a time,
+    /// as they have to be looked for among all.
+    fn make_room_on(&mut self, id: ListenerId) {
+        let listener = find_listener(&mut self.listeners, id);
+        let Some(listener) = listener.filter(|listener| listener.is_full()) else {
+            return;
+        };
+        let most = 1 + usize::try_from(listener.connections / 64).unwrap_or(0);
+        self.close_longest_idle(most, |connection| connection.listener == id);
+    }
+
+    /// The process has no descriptor left: closes some connections that idle. Returns whether there
+    /// was any.
+    pub(super) fn make_room(&mut self) -> bool {
+        self.close_longest_idle(MOST_CLOSED_FOR_ROOM, |_| true)
     }
 
     pub(super) fn insert(
@@ -168,7 +180,11 @@ impl Engine {
             self.events.push_back(Event::Drained { request });
         }
         if let Some(listener) = find_listener(&mut self.listeners, connection.listener) {
-            listener.connections = listener.connections.saturating_sub(1);
+            let count = match connection.refused {
+                true => &mut listener.refused,
+                false => &mut listener.connections,
+            };
+            *count = count.saturating_sub(1);
         }
         self.report_drained_listener(connection.listener);
         Some(connection)

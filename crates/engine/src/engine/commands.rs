@@ -166,6 +166,7 @@ impl Engine {
             _ if connection.gone => return self.close(request.slot),
             _ => {}
         }
+        self.now = Instant::now();
         let terms = terms(&mut self.clock, self.now, &self.listeners, connection);
         connection.finish_reply(terms);
         connection.exchange.notify_draining = true;
@@ -231,8 +232,16 @@ impl Engine {
     /// The connection ends with this request. A client that waits for the word to send a body
     /// that is left to the application is given it (RFC 9110 §10.1.1).
     pub fn duplicate(&mut self, request: RequestId) -> Option<io::Result<OwnedFd>> {
+        let connection = self.find(request)?;
+        let mut duplicate = socket::duplicate(&connection.socket);
+        if duplicate
+            .as_ref()
+            .is_err_and(socket::is_short_of_descriptors)
+            && self.make_room()
+        {
+            duplicate = socket::duplicate(&self.find(request)?.socket);
+        }
         let connection = find(&mut self.connections, request)?;
-        let duplicate = socket::duplicate(&connection.socket);
         connection.duplicated |= duplicate.is_ok();
         connection.bypassed |= duplicate.is_ok();
         if matches!(connection.phase, Phase::Handling) && connection.take_continue() {

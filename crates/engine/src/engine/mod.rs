@@ -116,6 +116,8 @@ pub struct Engine {
     outputs: OutputPool,
     generation: u64,
     now: Instant,
+    /// The system has told of everything that had come when this turn began.
+    knows_all_input: bool,
     clock: DateClock,
     /// In a forked child that could get no poll of its own, which leaves the parent's alone.
     is_lost: bool,
@@ -150,6 +152,7 @@ impl Engine {
             outputs: OutputPool::default(),
             generation: 0,
             now: Instant::now(),
+            knows_all_input: true,
             clock: DateClock::new(Instant::now()),
             is_lost: false,
         })
@@ -317,6 +320,10 @@ impl Engine {
 
     /// Sends whatever output has become due. To be called before the outer loop sleeps.
     pub fn flush(&mut self) {
+        if self.dirty.is_empty() {
+            return;
+        }
+        self.now = Instant::now();
         let mut due = std::mem::take(&mut self.dirty);
         for slot in due.drain(..) {
             if let Some(connection) = self.connections.get_mut(slot) {
@@ -446,11 +453,14 @@ impl Engine {
         let mut polled = std::mem::replace(&mut self.polled, Events::with_capacity(0));
         let result = self.poll.poll(&mut polled, Some(Duration::ZERO));
         self.now = Instant::now();
+        let mut told = 0;
         if result.is_ok() {
             for event in &polled {
+                told += 1;
                 self.note(event);
             }
         }
+        self.knows_all_input = told < EVENTS_A_TURN;
         self.polled = polled;
         match result {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
@@ -485,13 +495,10 @@ impl Engine {
             mark_dirty(&mut self.dirty, slot, connection);
         }
         match connection.phase {
-            _ if connection.is_receiving() => {
-                mark_ready(&mut self.ready, slot, connection);
-            }
-            Phase::Lingering { .. } => {
-                mark_ready(&mut self.ready, slot, connection);
-            }
+            _ if connection.is_receiving() => mark_ready(&mut self.ready, slot, connection),
+            Phase::Lingering { .. } => mark_ready(&mut self.ready, slot, connection),
             _ if broken => self.lose(slot),
+            _ if connection.discards_input() => mark_ready(&mut self.ready, slot, connection),
             _ if ended => self.report_disconnect(slot),
             _ => {}
         }
@@ -510,6 +517,10 @@ impl Engine {
     }
 
     fn expire(&mut self) {
+        // Those that are late may have sent in time what the system has not told yet.
+        if !self.knows_all_input {
+            return;
+        }
         while let Some(slot) = self.timers.pop_due(self.now) {
             let deadline = self.connections.get(slot).and_then(|found| found.deadline);
             match deadline {
@@ -539,7 +550,7 @@ impl Engine {
             Phase::Head(_) | Phase::Form(_) if connection.options.error_responses => {
                 self.refuse(slot, 408);
             }
-            Phase::Head(_) | Phase::Form(_) | Phase::Skipping { .. } | Phase::Lingering { .. } => {
+            Phase::Head(_) | Phase::Form(_) | Phase::Skipping | Phase::Lingering { .. } => {
                 self.close(slot)
             }
             Phase::Handling | Phase::Replying { .. } => self.lose(slot),

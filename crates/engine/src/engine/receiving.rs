@@ -78,8 +78,11 @@ impl Engine {
         if !connection.readable {
             return;
         }
-        if let Phase::Lingering { until } = connection.phase {
-            return self.discard_input(slot, until);
+        if connection.discards_input() {
+            return self.discard_while_replying(slot);
+        }
+        if matches!(connection.phase, Phase::Lingering { .. }) {
+            return self.discard_while_lingering(slot);
         }
         if !connection.may_be_read() {
             return;
@@ -186,7 +189,11 @@ impl Engine {
             Progress::NeedsInput => self.await_input(slot),
             Progress::Waiting if connection.is_receiving() => self.restart_deadline(slot),
             Progress::Waiting => {}
-            Progress::Close => self.close(slot),
+            Progress::NeedsDescriptor => {
+                self.make_room();
+                self.advance(slot);
+            }
+            Progress::Close => self.close_gently(slot),
             Progress::Linger => self.linger(slot),
             Progress::Refuse(status) => self.refuse(slot, status),
         }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
-use super::{Engine, mark_dirty, mark_ready, persists, terms};
+use super::{Engine, mark_dirty, mark_ready, terms};
 use crate::connection::{AfterReply, Phase};
 use crate::event::{Event, RequestId};
 use crate::http::refusal::refusal;
@@ -15,6 +15,15 @@ use crate::store::chunk::{BUFFER_SIZE, Chunk, Filled};
 
 /// How long input is thrown away after a reply.
 const LINGER: Duration = Duration::from_secs(10);
+
+/// What became of input that nobody wants.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Discarded {
+    Some,
+    Nothing,
+    /// Nothing will come any more.
+    End,
+}
 
 /// Sending, and ending replies.
 impl Engine {
@@ -28,6 +37,9 @@ impl Engine {
         };
         connection.output.discard();
         *connection.output.bytes_mut() = refusal(status, self.clock.tell(self.now));
+        if connection.exchange.answers_head {
+            connection.output.cut_body();
+        }
         connection.output.send_all();
         // The client may have taken nothing before; its time begins anew.
         connection.blocked = false;
@@ -42,6 +54,9 @@ impl Engine {
         let terms = terms(&mut self.clock, self.now, &self.listeners, connection);
         let sent = connection.output.send(&connection.socket, terms);
         connection.blocked = matches!(sent, Sent::Blocked { .. });
+        if connection.blocked && connection.readable && connection.discards_input() {
+            mark_ready(&mut self.ready, slot, connection);
+        }
         if connection.blocked && std::mem::take(&mut connection.exchange.notify_draining) {
             connection.exchange.notify_drained = true;
             self.events.push_back(Event::Draining {
@@ -84,17 +99,14 @@ impl Engine {
 
     fn end_reply(&mut self, slot: usize, then: AfterReply) {
         match then {
-            // The listener was stopped after the client had been told that it may go on.
-            AfterReply::Next if !self.listener_persists(slot) => self.linger(slot),
-            AfterReply::Next => self.begin_next(slot),
+            AfterReply::Next => {
+                self.begin_next(slot);
+                // The listener may have been stopped after the client was told that it may go on.
+                self.close_if_stopped(slot);
+            }
             AfterReply::Linger => self.linger(slot),
             AfterReply::Close => self.close(slot),
         }
-    }
-
-    fn listener_persists(&self, slot: usize) -> bool {
-        let connection = self.connections.get(slot);
-        connection.is_some_and(|connection| persists(&self.listeners, connection.listener))
     }
 
     fn begin_next(&mut self, slot: usize) {
@@ -108,9 +120,7 @@ impl Engine {
         if connection.readable || connection.resumes {
             mark_ready(&mut self.ready, slot, connection);
         }
-        if connection.idle {
-            self.outputs.give(connection.output.take_memory());
-        }
+        self.outputs.give(connection.output.take_memory());
         self.restart_deadline(slot);
     }
 
@@ -131,7 +141,7 @@ impl Engine {
                 self.linger(slot);
                 self.drained(slot);
             }
-            _ => self.close(slot),
+            _ => self.close_gently(slot),
         }
     }
 
@@ -140,6 +150,9 @@ impl Engine {
             return;
         };
         socket::shut_down_sending(&connection.socket);
+        if connection.output.is_empty() {
+            self.outputs.give(connection.output.take_memory());
+        }
         connection.phase = Phase::Lingering {
             until: Instant::now() + LINGER,
         };
@@ -148,9 +161,36 @@ impl Engine {
         self.restart_deadline(slot);
     }
 
-    pub(super) fn discard_input(&mut self, slot: usize, until: Instant) {
+    pub(super) fn discard_while_lingering(&mut self, slot: usize) {
+        match self.discard_input(slot) {
+            Discarded::Some => {}
+            Discarded::Nothing => return,
+            Discarded::End => return self.close(slot),
+        }
         let Some(connection) = self.connections.get_mut(slot) else {
             return;
+        };
+        let is_over = matches!(connection.phase, Phase::Lingering { until } if self.now >= until);
+        if connection.readable && !is_over {
+            mark_ready(&mut self.ready, slot, connection);
+        }
+        self.restart_deadline(slot);
+    }
+
+    /// A client that sends all of its request before it reads the reply is not left waiting.
+    pub(super) fn discard_while_replying(&mut self, slot: usize) {
+        let discarded = self.discard_input(slot);
+        let Some(connection) = self.connections.get_mut(slot) else {
+            return;
+        };
+        if discarded == Discarded::Some && connection.readable {
+            mark_ready(&mut self.ready, slot, connection);
+        }
+    }
+
+    fn discard_input(&mut self, slot: usize) -> Discarded {
+        let Some(connection) = self.connections.get_mut(slot) else {
+            return Discarded::End;
         };
         let filled = self
             .short_buffers
@@ -160,13 +200,22 @@ impl Engine {
                 Ok(Some(received).filter(|received| *received > 0))
             });
         match filled {
-            Filled::Chunk(_) => {
-                if connection.readable && self.now < until {
-                    mark_ready(&mut self.ready, slot, connection);
-                }
-                self.restart_deadline(slot);
+            Filled::Chunk(_) => Discarded::Some,
+            Filled::Failed(_, Errno::AGAIN) => {
+                connection.readable = false;
+                Discarded::Nothing
             }
-            Filled::Failed(_, Errno::AGAIN) => connection.readable = false,
+            _ => {
+                connection.readable = false;
+                Discarded::End
+            }
+        }
+    }
+
+    /// Closes without a word; but where there was one before, the client is given time to take it.
+    pub(super) fn close_gently(&mut self, slot: usize) {
+        match self.connections.get(slot) {
+            Some(connection) if connection.served => self.linger(slot),
             _ => self.close(slot),
         }
     }
