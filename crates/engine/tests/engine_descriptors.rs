@@ -33,6 +33,7 @@ fn descriptors_run_out_and_come_back_and_none_is_leaked() {
         }
         assert_eq!(open_descriptors(), at_rest);
         a_received_file_is_closed(&mut server);
+        connections_that_idle_make_room(&mut server);
         the_waker_of_the_parent_is_closed(&mut server);
         assert_eq!(fs::read_dir(server.directory.path()).unwrap().count(), 0);
     }
@@ -126,6 +127,47 @@ fn requests_of_every_fate(server: &mut Server) {
         assert!(matches!(event, None | Some(Event::ListenerDrained { .. })));
     }
     server.engine.start_listener(server.listener);
+}
+
+/// For a file, and for another descriptor of a socket.
+fn connections_that_idle_make_room(server: &mut Server) {
+    let idle = idle_client(server);
+    let upload = server.client(
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 58\r\n\
+          Content-Type: multipart/form-data; boundary=b\r\n\r\n\
+          --b\r\nContent-Disposition: x; name=\"n\"; filename=\"f\"\r\n\r\n",
+    );
+    let Event::Multipart { request, .. } = server.next() else {
+        panic!("the upload begins");
+    };
+    let limit = limit_descriptors(0);
+    server.engine.acknowledge(request);
+    assert!(matches!(server.acknowledged(), Event::FileOpened { .. }));
+    rustix::process::setrlimit(Resource::Nofile, limit).unwrap();
+    drop((upload, idle));
+    while !matches!(server.acknowledged(), Event::Failed { .. }) {}
+
+    let idle = idle_client(server);
+    let client = server.client(GET);
+    let request = server.request();
+    let limit = limit_descriptors(0);
+    let duplicate = server.engine.duplicate(request).unwrap();
+    rustix::process::setrlimit(Resource::Nofile, limit).unwrap();
+    assert!(duplicate.is_ok());
+    server.reply(request);
+    drop((client, idle));
+}
+
+fn idle_client(server: &mut Server) -> TcpStream {
+    let mut client = server.client(GET);
+    let request = server.request();
+    server
+        .engine
+        .write_head(request, b"HTTP/1.1 200 OK\r\n\r\n");
+    server.engine.finish(request);
+    server.engine.flush();
+    assert_ne!(client.read(&mut [0; 1000]).unwrap(), 0);
+    client
 }
 
 /// As in a forked child, where the threads are not, and so let go of nothing.

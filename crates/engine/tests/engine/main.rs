@@ -8,6 +8,7 @@
 //! - `output`: what is sent when, and what becomes of it.
 //! - `persistence`: many requests on a connection.
 //! - `listeners`: addresses, stopping, limits on connections.
+//! - `neighbours`: that one client costs the others nothing.
 //! - `time`: timeouts.
 //! - `failures`: clients that vanish, disks that are full.
 
@@ -17,6 +18,7 @@ mod chaos;
 mod control;
 mod failures;
 mod listeners;
+mod neighbours;
 mod output;
 mod persistence;
 mod requests;
