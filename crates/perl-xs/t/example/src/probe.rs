@@ -6,8 +6,8 @@ use std::thread::{self, ThreadId};
 
 use perl_xs::handle::{self, Mode};
 use perl_xs::{
-    Arguments, Array, Code, Context, Error, Function, Hash, Lazy, Perl, Result, Returned, Scalar,
-    SharedKey,
+    Arguments, Array, Code, Context, Element, Error, Function, Hash, Lazy, Perl, Refill, Result,
+    Returned, Scalar, Shape, SharedKey, Value,
 };
 
 pub fn define_all(perl: Perl) -> Result<()> {
@@ -208,6 +208,8 @@ const FUNCTIONS: &[(&str, Function)] = &[
         let class = a.perl().class(&string(a, 1)?);
         hash(a)?.bless_into(&class).map(Returned::from)
     }),
+    ("examined", examined),
+    ("refilled", refilled),
     ("kept_variable", kept_variable),
     ("call_method", call_method),
     ("set_isa", |a| {
@@ -673,6 +675,89 @@ fn hash_shared(a: &Arguments<'_>) -> Result<Returned> {
         Scalar::from_boolean(a.perl(), after),
     ]
     .into())
+}
+
+/// A lazy element for `examined`.
+struct Late;
+
+impl Lazy for Late {
+    fn make(&self, perl: Perl) -> Result<Scalar> {
+        Ok(Hash::new(perl).reference())
+    }
+}
+
+/// `examined(\&use, $class)`: calls with a new object, whose elements are `scalar`, `hash`, `array`, `weak` and `lazy`; then
+/// the names of those that are as they were made, or nothing if the object cannot be used again.
+fn examined(a: &Arguments<'_>) -> Result<Returned> {
+    let perl = a.perl();
+    let use_it = first(a)?
+        .as_code()
+        .ok_or_else(|| Error::croak("Not a CODE reference"))?;
+    let class = perl.class(&string(a, 1)?);
+    let names = ["scalar", "hash", "array", "weak", "lazy"];
+    let keys = names.map(|name| SharedKey::new(perl, name));
+    let kept = Hash::new(perl);
+    let weak = kept.reference();
+    weak.weaken()?;
+    let elements = [
+        Element::Scalar,
+        Element::EmptyHash,
+        Element::EmptyArray,
+        Element::Weak(kept.as_scalar().clone()),
+        Element::Lazy,
+    ];
+    let shape = Shape::new(&class, keys.iter().zip(elements));
+
+    let object = Hash::new(perl);
+    object.insert(&keys[0], Scalar::from_integer(perl, 1))?;
+    object.insert(&keys[1], Hash::new(perl).reference())?;
+    object.insert(&keys[2], Array::new(perl).reference())?;
+    object.insert(&keys[3], weak)?;
+    object.insert_lazy(&keys[4], Rc::new(Late))?;
+    object.bless_into(&class)?;
+    use_it.call(&[object.reference()])?;
+    let Some((intact, [scalar])) = shape.examine_for(&object, [0]) else {
+        return Ok(Returned::Nothing);
+    };
+    // What it gives out is the element, and ours until we have dropped it.
+    let is_scalar = scalar.is_some_and(|scalar| scalar.reference_count() == 2);
+    if is_scalar != intact.contains(0) {
+        return Err(Error::croak("It is not the element"));
+    }
+    let found = names.iter().enumerate();
+    let found = found.filter(|(index, _)| intact.contains(*index));
+    let found: Vec<_> = found.map(|(_, name)| *name).collect();
+    Ok(text(a, &found.join(" ")).into())
+}
+
+/// `refilled(\&use)`: calls with a reference to a hash of `one`, and `two` and `three`, which are one variable; then with the
+/// same hash filled again, or returns false.
+fn refilled(a: &Arguments<'_>) -> Result<Returned> {
+    let perl = a.perl();
+    let use_it = first(a)?
+        .as_code()
+        .ok_or_else(|| Error::croak("Not a CODE reference"))?;
+    let hash = Hash::new(perl);
+    let values = [
+        Scalar::from_integer(perl, 1),
+        Scalar::from_bytes(perl, b"2"),
+    ];
+    hash.insert("one", values[0].clone())?;
+    hash.insert("two", values[1].clone())?;
+    hash.insert("three", values[1].clone())?;
+    let refill = Refill::of(&hash)?;
+    let places = values.each_ref().map(|value| refill.place(value));
+    drop(values);
+    use_it.call(&[hash.reference()])?;
+    let (Some(mut refillable), [Some(one), Some(two)]) = (refill.reclaim(hash), places) else {
+        return truth(a, false);
+    };
+    refillable.set(one, Value::Undef);
+    refillable.set(one, Value::Integer(10));
+    refillable.set(two, Value::Bytes(b"\xe9"));
+    let (hash, _) = refillable.release();
+    use_it.call(&[hash.reference()])?;
+    truth(a, true)
 }
 
 /// `kept_variable($name)`: a sub that reads it, which was looked up once.
