@@ -16,8 +16,9 @@ pub(crate) struct IncomingBody {
     failure: Option<ChunkedError>,
     /// The next request, as far as it was read along.
     behind: Chunk,
-    /// Bytes that have come, with all that frames them.
-    taken: u64,
+    /// Bytes that have come, and bytes of what frames them.
+    data: u64,
+    overhead: u64,
 }
 
 impl IncomingBody {
@@ -46,7 +47,8 @@ impl IncomingBody {
         };
         match decoder.decode(space, limits) {
             Ok(decoded) => {
-                self.taken += decoded.consumed as u64;
+                self.data += decoded.body as u64;
+                self.overhead += (decoded.consumed - decoded.body) as u64;
                 let rest = space.get(decoded.consumed..).unwrap_or_default();
                 if !rest.is_empty() {
                     self.behind.append(rest);
@@ -78,9 +80,9 @@ impl IncomingBody {
         self.decoder.as_ref().map_or(0, BodyDecoder::least_left)
     }
 
-    /// How many bytes of it have come, with all that frames them.
-    pub(crate) fn taken(&self) -> u64 {
-        self.taken
+    /// Whether more of it has come, or more of what frames it.
+    pub(crate) fn exceeds(&self, bytes: u64) -> bool {
+        self.data.max(self.overhead) > bytes
     }
 
     pub(crate) fn take_failure(&mut self) -> Option<ChunkedError> {
@@ -103,7 +105,7 @@ impl IncomingBody {
             Some(BodyDecoder::Length(left)) => {
                 let taken = usize::try_from(*left).map_or(length, |left| left.min(length));
                 *left -= taken as u64;
-                self.taken += taken as u64;
+                self.data += taken as u64;
                 taken
             }
             _ => 0,

@@ -227,7 +227,7 @@ impl Connection {
     /// `None`: the next request may be read.
     fn skip(&mut self) -> Option<Progress> {
         self.unparsed = Chunk::default();
-        if self.body.taken() > MOST_SKIPPED || self.body.take_failure().is_some() {
+        if self.body.exceeds(MOST_SKIPPED) || self.body.take_failure().is_some() {
             return Some(Progress::Linger);
         }
         if !self.body.is_complete() {
