@@ -100,7 +100,10 @@ pub fn has_fields(input: &[u8], options: &Options) -> bool {
 /// assert_eq!(decode(b"%ff"), (vec![0xff], false));
 /// ```
 pub fn decode(input: &[u8]) -> (Vec<u8>, bool) {
-    let decoded: Vec<u8> = percent_decode(input).collect();
+    let decoded = match memchr(b'%', input) {
+        Some(_) => percent_decode(input).collect(),
+        None => input.to_vec(),
+    };
     let valid = is_valid(&decoded);
     (decoded, valid)
 }
