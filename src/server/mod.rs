@@ -37,8 +37,8 @@ pub struct Server {
     engine: RefCell<Engine>,
     driver: RefCell<Option<Driver>>,
     forks: Cell<perl_ev::Forks>,
-    /// How many loops ran when the main callback was called; not known of threads, which outlive the
-    /// loop they were made in.
+    /// How many loops ran when the main callback was called; not known of threads, which outlive
+    /// the loop they were made in.
     pub callback_depth: Cell<Option<u32>>,
     /// What the loop was told before it last slept, until it calls back.
     last_sleep: Cell<Option<Sleep>>,

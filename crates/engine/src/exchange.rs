@@ -1,7 +1,7 @@
 //! What is known of one request and its reply, beside how far it is.
 
 use crate::http::body::Framing;
-use crate::http::reply_head::has_option;
+use crate::http::field_value::has_option;
 use crate::http::request_head::{RequestHead, Version};
 
 /// One request and its reply (RFC 9110 §3.4). The next one on the connection begins with another.

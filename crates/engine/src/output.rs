@@ -306,8 +306,8 @@ impl Output {
         self.add_fields(head, body_length, terms);
     }
 
-    /// Takes `Content-Length` and `Transfer-Encoding` out of a head that may not have them (RFC 9110
-    /// §8.6, RFC 9112 §6.1). Returns its length then.
+    /// Takes `Content-Length` and `Transfer-Encoding` out of a head that may not have them (RFC
+    /// 9110 §8.6, RFC 9112 §6.1). Returns its length then.
     fn without_framing_fields(&mut self, length: usize) -> usize {
         let end = self.framed + length;
         let head = self.bytes.get(self.framed..end).unwrap_or_default();

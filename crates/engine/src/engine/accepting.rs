@@ -7,7 +7,7 @@ use std::rc::Rc;
 use mio::Interest;
 use rustix::io::Errno;
 
-use super::{Engine, deregister, find_listener, persists, register, token_of};
+use super::{Engine, deregister, find_listener, is_started, register, token_of};
 use crate::address::SocketAddress;
 use crate::connection::{Connection, later};
 use crate::event::{Event, ListenerId, RequestId};
@@ -248,7 +248,7 @@ impl Engine {
         let Some(connection) = self.connections.get(slot).filter(|found| found.idle) else {
             return false;
         };
-        !persists(&self.listeners, connection.listener) && self.close_if_silent(slot)
+        !is_started(&self.listeners, connection.listener) && self.close_if_silent(slot)
     }
 
     /// A descriptor has become free.

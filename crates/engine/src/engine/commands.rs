@@ -43,8 +43,8 @@ impl Engine {
 
     /// Ends the request at once, its output discarded.
     ///
-    /// While its multipart body is being received, and until [`Event::Request`], [`Event::Failed`] comes next, and the
-    /// descriptor stays open until that is acknowledged.
+    /// While its multipart body is being received, and until [`Event::Request`], [`Event::Failed`]
+    /// comes next, and the descriptor stays open until that is acknowledged.
     pub fn drop_request(&mut self, request: RequestId) {
         let Some(connection) = find(&mut self.connections, request) else {
             return;
@@ -77,17 +77,17 @@ impl Engine {
         }
     }
 
-    /// Begins the reply with its head: the status line of HTTP/1.1, header lines, an empty line, each
-    /// ended by CRLF. Returns whether anybody may still receive it.
+    /// Begins the reply with its head: the status line of HTTP/1.1, header lines, an empty line,
+    /// each ended by CRLF. Returns whether anybody may still receive it.
     ///
-    /// What follows is the body. `Date` is added, and once some of the reply is to be sent, what frames
-    /// it (RFC 9112 §6): `Content-Length` if the reply is finished by then; else chunks, or, for HTTP/1.0,
-    /// the end of the connection. The head's own `Content-Length`, `Transfer-Encoding`, `Connection` and
-    /// `Date` are left as they are, but `Connection: close` is added where the connection ends; a body beyond its
-    /// `Content-Length` is cut off. Replies to HEAD, and
-    /// those of status 204 and 304, are sent without their bodies. A head of status 101 is sent as it is, and what
-    /// follows is of another protocol. One of another status below 200 is followed by a further head; a client
-    /// of HTTP/1.0 gets that alone.
+    /// What follows is the body. `Date` is added, and once some of the reply is to be sent, what
+    /// frames it (RFC 9112 §6): `Content-Length` if the reply is finished by then; else chunks, or,
+    /// for HTTP/1.0, the end of the connection. The head's own `Content-Length`,
+    /// `Transfer-Encoding`, `Connection` and `Date` are left as they are, but `Connection: close`
+    /// is added where the connection ends; a body beyond its `Content-Length` is cut off. Replies
+    /// to HEAD, and those of status 204 and 304, are sent without their bodies. A head of status
+    /// 101 is sent as it is, and what follows is of another protocol. One of another status below
+    /// 200 is followed by a further head; a client of HTTP/1.0 gets that alone.
     ///
     /// Where something was written before, the head is a part of that.
     pub fn write_head(&mut self, request: RequestId, head: &[u8]) -> bool {
@@ -152,9 +152,10 @@ impl Engine {
             .map_or(0, |connection| connection.output.pending())
     }
 
-    /// The reply is complete: the rest is sent, then comes the next request on the connection, or its
-    /// end, by the engine alone. It ends if the client or the listener wants so, if the reply has no
-    /// end of its own or the request was not received in full, and if nothing was written. The handle is of no use any more. If the client does not take all of it at once,
+    /// The reply is complete: the rest is sent, then comes the next request on the connection, or
+    /// its end, by the engine alone. It ends if the client or the listener wants so, if the reply
+    /// has no end of its own or the request was not received in full, and if nothing was written.
+    /// The handle is of no use any more. If the client does not take all of it at once,
     /// [`Event::Draining`] comes, and [`Event::Drained`] at the end.
     pub fn finish(&mut self, request: RequestId) {
         let Some(connection) = find(&mut self.connections, request) else {

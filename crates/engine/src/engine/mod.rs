@@ -192,9 +192,9 @@ impl Engine {
     }
 
     /// Accepts no further connections until [`start_listener`](Engine::start_listener). Clients
-    /// wait in the backlog. Of the connections that are there, those that are at no request are closed, and
-    /// the others after the request they are at; then comes [`Event::ListenerDrained`], again if
-    /// the listener was stopped before.
+    /// wait in the backlog. Of the connections that are there, those that are at no request are
+    /// closed, and the others after the request they are at; then comes [`Event::ListenerDrained`],
+    /// again if the listener was stopped before.
     pub fn stop_listener(&mut self, listener: ListenerId) {
         let Some(stopping) = find_listener(&mut self.listeners, listener) else {
             return;
@@ -635,11 +635,11 @@ fn terms<'a>(
     listeners: &Slab<Listener>,
     connection: &Connection,
 ) -> Terms<'a> {
-    connection.terms(clock.tell(now), persists(listeners, connection.listener))
+    connection.terms(clock.tell(now), is_started(listeners, connection.listener))
 }
 
 /// Whether the listener goes on with its connections.
-fn persists(listeners: &Slab<Listener>, id: ListenerId) -> bool {
+fn is_started(listeners: &Slab<Listener>, id: ListenerId) -> bool {
     let listener = listeners.get(id.slot);
     listener.is_some_and(|listener| listener.generation == id.generation && listener.started)
 }

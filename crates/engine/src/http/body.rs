@@ -1,6 +1,7 @@
 //! How long the body of a request is (RFC 9112 §6), and how it is to be read.
 
 use super::characters::is_token;
+use super::field_value::number;
 use super::request_head::{HeadError, Malformed, RequestHead, Version};
 use crate::limits::{Exceeded, Limits};
 
@@ -90,21 +91,6 @@ fn content_length(head: &RequestHead) -> Result<Option<u64>, Malformed> {
         length = Some(number);
     }
     Ok(length)
-}
-
-/// ```text
-/// Content-Length = 1*DIGIT                                              ; RFC 9110 §8.6
-/// ```
-fn number(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() {
-        return None;
-    }
-    digits.iter().try_fold(0_u64, |number, &digit| {
-        if !digit.is_ascii_digit() {
-            return None;
-        }
-        number.checked_mul(10)?.checked_add(u64::from(digit - b'0'))
-    })
 }
 
 /// How the body of a request is read, if it is read at all.

@@ -11,9 +11,9 @@ use crate::limits::{Exceeded, Limits};
 /// CRLF, and white space stands only where the grammar has it: around the `;` and the `=` of an
 /// extension. No byte is looked at twice, and nothing is kept of the input.
 ///
-/// Large chunks cost what moving their data costs. A body of chunks of one byte is legal: the client
-/// sends six bytes for each byte of the body, and no memory is kept for that, but the server has
-/// some 20 ns to do for each, as long as [`Limits::body_size`] allows.
+/// Large chunks cost what moving their data costs. A body of chunks of one byte is legal: the
+/// client sends six bytes for each byte of the body, and no memory is kept for that, but the server
+/// has some 20 ns to do for each, as long as [`Limits::body_size`] allows.
 ///
 /// ```
 /// use engine::http::chunked::{ChunkedDecoder, Decoded};

@@ -2,6 +2,8 @@
 
 use memchr::memchr;
 
+use super::field_value::{has_option, number};
+
 /// What a reply head says that decides how the body is framed (RFC 9112 §6) and whether the
 /// connection goes on (RFC 9112 §9.3).
 ///
@@ -125,13 +127,6 @@ impl ReplyHead {
     }
 }
 
-/// Whether a list such as the value of `Connection` has this element, in whatever case
-/// (RFC 9110 §5.6.1, §7.6.1).
-pub fn has_option(list: &[u8], option: &[u8]) -> bool {
-    list.split(|&byte| byte == b',')
-        .any(|element| element.trim_ascii().eq_ignore_ascii_case(option))
-}
-
 fn split_line(lines: &[u8]) -> (&[u8], &[u8]) {
     match memchr(b'\n', lines) {
         Some(end) => (&lines[..end], &lines[end + 1..]),
@@ -156,13 +151,6 @@ fn status_of(line: &[u8]) -> Option<u16> {
         .iter()
         .fold(0, |status, digit| 10 * status + u16::from(**digit - b'0'));
     (100..600).contains(&status).then_some(status)
-}
-
-fn number(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
 #[cfg(test)]
