@@ -150,6 +150,10 @@ request they are at, whose reply is then their last. When no connection is left,
 L<HTTP::Server::EV/on_drained> and the callback are called, from the loop, with the listener; not
 before that if the listener is started again. Returns nothing.
 
+A client may take as long for its last request and reply as the listener's timeouts let it:
+L<HTTP::Server::EV/header_timeout>, which is off unless set, bounds what one that sends byte by
+byte can hold up.
+
 C<EV::run> returns when all listeners are stopped, no connection is left, and nothing
 else is watched: that is a way to end a program without cutting off a client.
 
