@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
-# Many uploads at once, whose callbacks do anything in any order, while their clients cut
-# them, stay or vanish: the server lives, and in the end nothing is left of them.
+# Many uploads at once, and requests that are sent ahead, whose callbacks do anything in any
+# order, while their clients cut them, stay or vanish: the server lives, and in the end
+# nothing is left of them.
 
 use strict;
 use warnings;
@@ -10,7 +11,8 @@ use Scalar::Util qw(weaken);
 use Test::More;
 
 use lib "$FindBin::Bin/lib";
-use TestServer qw(backends report upload_bytes);
+use TestServer
+  qw(backends chunked kept_request_bytes multipart multipart_type report upload_bytes);
 
 my $ROUNDS  = $ENV{TEST_ROUNDS} || 10;
 my $CLIENTS = 30;
@@ -19,6 +21,28 @@ my $UPLOAD  = upload_bytes(
     { name => 'file',  content => 'x' x 1_300_000, file_name => 'a' },
     { name => 'file',  content => q{},             file_name => 'b' },
     { name => 'file',  content => 'x' x 60_000,    file_name => 'c' },
+);
+
+# What may follow each other on a connection.
+my $FORM  = { 'Content-Type' => 'application/x-www-form-urlencoded' };
+my $PARTS = multipart(
+    { name => 'field', content => 'text' },
+    { name => 'file',  content => 'x' x 1000, file_name => 'a' },
+);
+my @SMALL = (
+    kept_request_bytes( GET  => '/page' ),
+    kept_request_bytes( GET  => '/any?a=b' ),
+    kept_request_bytes( GET  => '/any', {}, 'x' x 100 ),
+    kept_request_bytes( HEAD => '/any' ),
+    kept_request_bytes( POST => '/any', $FORM, 'a=b' ),
+    kept_request_bytes( POST => '/any', { %{$FORM}, 'Transfer-Encoding' => 'chunked' } )
+      . chunked( 'a=b&c=d', 3 ),
+    kept_request_bytes( POST => '/any', { 'Content-Type' => multipart_type() }, $PARTS ),
+    kept_request_bytes(
+        POST => '/any',
+        { 'Content-Type' => multipart_type(), 'Transfer-Encoding' => 'chunked' }
+      )
+      . chunked( $PARTS, 100 ),
 );
 
 # In the child: requests and files that are kept, and all requests that there have been.
@@ -41,6 +65,8 @@ my @ACTIONS = (
     sub { $_[0]->next },
     sub { $_[0]->close },
     sub { $_[0]->header; $_[0]->print( 'x' x 200_000 ) },
+    ( sub { $_[0]->header; $_[0]->print( $_[0]->param('a') // 'nothing' ) } ) x 3,
+    sub { $_[0]->header; $_[0]->flush; push @kept, $_[0] },
     sub { $_[0]->fh },
     sub {
         my ($cgi) = @_;
@@ -64,27 +90,29 @@ my @ACTIONS = (
 my $seed = $ENV{TEST_SEED} || 1;
 
 for my $backend ( backends() ) {
-    subtest "$ROUNDS times $CLIENTS uploads, with $backend" => sub {
+    subtest "$ROUNDS times $CLIENTS clients, with $backend" => sub {
         my $server =
           TestServer->start( sub { srand $seed; serve(@_) }, backend => $backend );
         srand $seed;
-        is $server->request( GET => '/' )->{body}, 'page', 'before';
+        is $server->request( GET => '/page' )->{body}, 'page', 'before';
         my $descriptors = $server->descriptors;
         for my $round ( 1 .. $ROUNDS ) {
             my @clients = map { $server->connect } 1 .. $CLIENTS;
             for my $client (@clients) {
-                my $length = rand() < 0.5 ? length $UPLOAD : int rand length $UPLOAD;
-                send_some( $client, $length );
+                my $bytes = rand() < 0.5 ? $UPLOAD : join q{},
+                  map { $SMALL[ rand @SMALL ] } 1 .. 10;
+                my $length = rand() < 0.5 ? length $bytes : int rand length $bytes;
+                send_some( $client, substr $bytes, 0, $length );
             }
             for my $client (@clients) {
                 my $way = (qw(close reset shutdown is_open))[ rand 4 ];
                 $client->$way if $way ne 'is_open';
             }
-            is $server->request( GET => '/' )->{body}, 'page', "round $round";
+            is $server->request( GET => '/page' )->{body}, 'page', "round $round";
         }
         $server->tell('forget');
         $server->await('forgotten');
-        is $server->request( GET => '/' )->{body}, 'page', 'after';
+        is $server->request( GET => '/page' )->{body}, 'page', 'after';
         ok $server->await_files(0),                        'no file is left';
         ok $server->await_descriptors( $descriptors + 2 ), 'nor a descriptor';
         $server->stop( stderr => qr/\A(?:ERROR IN CALLBACK: [^\n]+\n)*\z/ );
@@ -95,12 +123,10 @@ done_testing;
 
 # As much as the server takes at once.
 sub send_some {
-    my ( $client, $length ) = @_;
-    my $sent = 0;
-    while ( $sent < $length ) {
-        my $count = syswrite $client->socket, $UPLOAD, $length - $sent, $sent;
-        last if !$count;
-        $sent += $count;
+    my ( $client, $bytes ) = @_;
+    while ( length $bytes ) {
+        my $count = syswrite $client->socket, $bytes or last;
+        substr $bytes, 0, $count, q{};
     }
     return;
 }
@@ -118,16 +144,14 @@ sub serve {
             report('forgotten');
         }
     );
-    my $any = sub {
-        weaken( $all[@all] = $_[0] );
-        $ACTIONS[ rand @ACTIONS ]->(@_);
-    };
-    my %options = map { $_ => $any }
+    my $any     = sub { $ACTIONS[ rand @ACTIONS ]->(@_) };
+    my $upload  = sub { weaken( $all[@all] = $_[0] ); $any->(@_) };
+    my %options = map { $_ => $upload }
       qw(on_multipart on_file_open on_file_write on_file_received on_error);
     return $server->listen(
         sub {
             my ($cgi) = @_;
-            return $any->($cgi) if ( $cgi->{headers}{REQUEST_METHOD} || q{} ) ne 'GET';
+            return $any->($cgi) if ( $cgi->{headers}{SCRIPT_NAME} || q{} ) ne '/page';
             $cgi->header;
             $cgi->print('page');
         },

@@ -141,6 +141,10 @@ impl Engine {
             None => self.events.push_back(Event::Drained { request }),
             Some(connection) => {
                 connection.exchange.notify_drained = true;
+                // What is written from now on is not to be waited for.
+                if connection.output.is_empty() && connection.report_drained() {
+                    self.events.push_back(Event::Drained { request });
+                }
                 self.flush_output(request);
             }
         }
