@@ -278,6 +278,26 @@ for my $name ( sort keys %WAITS ) {
     };
 }
 
+subtest 'flush_wait with nothing to send calls back, whatever is printed behind it' =>
+  sub {
+    my $server = TestServer->start(
+        sub {
+            my ($server) = @_;
+            $server->listen(
+                sub {
+                    my ($cgi) = @_;
+                    $cgi->flush_wait( sub { report('called'); $cgi->close } );
+                    $cgi->header;
+                    $cgi->print('printed later');
+                }
+            );
+        }
+    );
+    is $server->request( GET => q{/} )->{body}, 'printed later', 'the reply';
+    ok $server->await('called'), 'the callback';
+    $server->stop;
+  };
+
 subtest 'flush_wait without a callback, where Coro is not loaded, is flush' => sub {
     my $server = start(
         sub {
