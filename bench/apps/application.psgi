@@ -24,8 +24,7 @@ my %application = (
         my ($environment) = @_;
         my $parameter = parameters( $environment->{QUERY_STRING} );
         return reply(
-"$environment->{HTTP_UPGRADE_INSECURE_REQUESTS} $parameter->{item}\n"
-        );
+            "$environment->{HTTP_UPGRADE_INSECURE_REQUESTS} $parameter->{item}\n");
     },
 
     form => sub {
@@ -73,9 +72,7 @@ $application{mixed} = sub {
 sub reply {
     my ($body) = @_;
     return [
-        200,
-        [ 'Content-Type' => 'text/plain', 'Content-Length' => length $body ],
-        [$body]
+        200, [ 'Content-Type' => 'text/plain', 'Content-Length' => length $body ], [$body]
     ];
 }
 

@@ -33,9 +33,8 @@ my %application = (
 
     browser => sub {
         my ($controller) = @_;
-        my $header =
-          $controller->req->headers->header('Upgrade-Insecure-Requests');
-        my $item = $controller->param('item');
+        my $header       = $controller->req->headers->header('Upgrade-Insecure-Requests');
+        my $item         = $controller->param('item');
         $controller->render( text => "$header $item\n", format => 'txt' );
     },
 

@@ -39,8 +39,7 @@ sub parameters {
 # The body of a request, by its PSGI environment.
 sub request_body {
     my ($environment) = @_;
-    $environment->{'psgi.input'}
-      ->read( my $body, $environment->{CONTENT_LENGTH} );
+    $environment->{'psgi.input'}->read( my $body, $environment->{CONTENT_LENGTH} );
     return $body;
 }
 
