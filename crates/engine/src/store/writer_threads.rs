@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use mio::Waker;
 use nix::sys::signal::{SigSet, SigmaskHow};
+use rustix::process::setpriority_process;
 
 use super::TemporaryFile;
 use super::chunk::Chunk;
@@ -20,6 +21,9 @@ use crate::event::{RequestId, WorkId};
 
 /// Disks gain little from more writes at a time, and each file is written in order anyway.
 const THREADS: usize = 4;
+
+/// See setpriority(2).
+const WRITER_NICENESS: i32 = 10;
 
 /// Removing a file of this many bytes takes long enough to be felt.
 const LARGE_FILE: u64 = 16 * 1024 * 1024;
@@ -225,11 +229,22 @@ fn start(shared: &Arc<Shared>) -> Vec<JoinHandle<()>> {
         .map_while(|_| {
             let shared = Arc::clone(shared);
             let builder = thread::Builder::new().name("file writer".to_owned());
-            builder.spawn(move || run(&shared)).ok()
+            builder
+                .spawn(move || {
+                    give_way_to_loop();
+                    run(&shared);
+                })
+                .ok()
         })
         .collect();
     mask.thread_set_mask().ok();
     threads
+}
+
+/// On a core that both want, the loop goes first: it answers everybody. Linux has a priority for
+/// each thread; where it cannot be lowered the files are written all the same.
+fn give_way_to_loop() {
+    setpriority_process(None, WRITER_NICENESS).ok();
 }
 
 fn run(shared: &Shared) {
