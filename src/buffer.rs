@@ -1,4 +1,4 @@
-//! `HTTP::Server::EV::Buffer`: the output of one connection.
+//! `HTTP::Server::EV::Buffer`: the output of one reply.
 //!
 //! `$buffer->{status}`: undef or 0 at rest, 1 while a flush is under way, 2 in
 //! `%HTTP::Server::EV::Buffer::buffers`, -1 once nobody will receive anything.

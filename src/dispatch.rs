@@ -226,7 +226,8 @@ fn call_main(server: &Server, listener: &Hash, object: &Hash) -> Result<()> {
     match result {
         // A thread has only begun.
         Ok(was_left) if !threading && was_left.is_true()? => {
-            let [_, request] = arguments;
+            // The callback may have assigned to its argument.
+            let request = object.reference();
             let closed = request.perl().call_method(&request, "close", &[]);
             closed
                 .map(drop)

@@ -50,10 +50,10 @@ pub fn append_head(
 
 fn append_others(head: &mut Vec<u8>, fields: &Hash) -> Result<()> {
     for (key, value) in fields.pairs()? {
-        let name = key.bytes.as_slice();
-        if !matches!(name, b"STATUS" | b"Server" | b"Content-Type") {
-            // A space before the colon would make it another name to some (RFC 9112 §5.1).
-            append_clean(head, name.trim_ascii());
+        // A space before the colon would make it another name to some (RFC 9112 §5.1).
+        let name = key.bytes.trim_ascii();
+        if !matches!(name, b"" | b"STATUS" | b"Server" | b"Content-Type") {
+            append_clean(head, name);
             head.extend_from_slice(b": ");
             append_value(head, &value)?;
             head.extend_from_slice(b"\r\n");

@@ -47,6 +47,7 @@ fn boot(perl: Perl) -> Result<()> {
     package.define("listen", listener::listen)?;
     package.define("url_decode", url_decode)?;
     package.define("_defer", server::defer)?;
+    package.define("_listeners", listener::listeners)?;
     package.define("_set_writer", server::set_writer)?;
 
     functions::define(perl.package("HTTP::Server::EV"))?;

@@ -51,6 +51,13 @@ pub fn listen(arguments: &Arguments<'_>) -> Result<Returned> {
     Ok(listener.reference().into())
 }
 
+/// `_listeners()`: all PortListeners there are.
+pub fn listeners(_: &Arguments<'_>) -> Result<Returned> {
+    let listeners = Server::current().map_or_else(Vec::new, |server| server.all_listeners());
+    let references = listeners.iter().map(Hash::reference).collect();
+    Ok(Returned::List(references))
+}
+
 /// Listens, and makes the hash of options the PortListener.
 pub fn open(
     perl: Perl,

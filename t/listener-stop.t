@@ -7,6 +7,7 @@ use warnings;
 
 use FindBin;
 use IO::Select ();
+use IO::Socket::INET;
 use Test::More;
 
 use lib "$FindBin::Bin/lib";
@@ -210,6 +211,9 @@ subtest 'A listener that is stopped again tells again' => sub {
     my %count;
     $count{ $server->next_report->[0] }++ until ( $count{stopped} // 0 ) == 2;
     is $count{stop}, 2, 'each callback comes, also of two stops in a row';
+    $server->tell('nothing');
+    $count{ $_->[0] }++ for $server->reports_until('nothing');
+    is $count{on_drained}, 1, 'and on_drained once for both';
     $server->stop;
 };
 
@@ -274,6 +278,24 @@ subtest '$server->stop stops all listeners, and calls back once' => sub {
     is_deeply pop @reports, [ stopped => 0 ], 'the callback comes last';
     is_deeply [ sort map { $_->[1] } @reports ], [ sort $first, $second, $third ],
       'behind that of each listener';
+    $server->ended;
+};
+
+subtest '$server->stop stops also listeners that are not in %listeners' => sub {
+    my $server = TestServer->start(
+        sub {
+            my ($server) = @_;
+            my $http     = $server->new_server;
+            my $socket   = IO::Socket::INET->new( LocalAddr => '127.0.0.1', Listen => 9 );
+            HTTP::Server::EV::listen_socket( fileno $socket, \&answer );
+            $server->listen( \&answer );
+            delete @HTTP::Server::EV::listeners{ keys %HTTP::Server::EV::listeners };
+            $http->stop( sub { report('stopped') } );
+        }
+    );
+    is_deeply [ $server->await('stopped') ], [], 'it says so';
+
+    # As long as one of them listened, EV::run would not return.
     $server->ended;
 };
 

@@ -16,6 +16,11 @@ our $separator = 'outside';
 
 # From where it is called.
 my %LEAVES = (
+    'a callback that has assigned to its argument' => sub {
+        my ($cgi) = @_;
+        undef $_[0];
+        $cgi->next;
+    },
     'the callback itself' => sub { $_[0]->next },
     'a sub of a sub'      => sub {
         my ($cgi) = @_;
@@ -129,7 +134,7 @@ my $server = TestServer->start(
                 $cgi->print('begun');
                 return push @kept, $cgi if $table eq 'later';
                 my $from = $table eq 'leaves' ? \%LEAVES : \%DIES;
-                $from->{ ( sort keys %{$from} )[$number] }->($cgi);
+                &{ $from->{ ( sort keys %{$from} )[$number] } };
                 $cgi->print(', not left');
             }
         );

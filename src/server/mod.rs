@@ -165,6 +165,14 @@ impl Server {
         drop(replaced);
     }
 
+    pub fn all_listeners(&self) -> Vec<Hash> {
+        self.listeners
+            .borrow()
+            .values()
+            .map(|listener| listener.hash.clone())
+            .collect()
+    }
+
     pub fn listener(&self, id: ListenerId) -> Option<Rc<Listener>> {
         self.listeners.borrow().get(id).cloned()
     }

@@ -64,6 +64,11 @@ impl<I: Handle, T> Slots<I, T> {
         }
     }
 
+    pub fn values(&self) -> impl Iterator<Item = &T> {
+        let current = self.slots.iter().flatten().map(|(_, value)| value);
+        current.chain(self.outlived.values())
+    }
+
     pub fn get_mut(&mut self, id: I) -> Option<&mut T> {
         match self.slots.get_mut(id.slot()) {
             Some(Some((owner, value))) if *owner == id => Some(value),

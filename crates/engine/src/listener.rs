@@ -75,6 +75,8 @@ pub(crate) struct Listener {
     pub(crate) started: bool,
     /// It was stopped, and the application is to be told when its last connection is closed.
     pub(crate) draining: bool,
+    /// That was queued and not taken yet.
+    pub(crate) drained_queued: bool,
     /// Clients may be waiting.
     pub(crate) ready: bool,
     /// Connections that are open and served.
@@ -95,6 +97,7 @@ impl Listener {
             generation,
             started: true,
             draining: false,
+            drained_queued: false,
             ready: true,
             connections: 0,
             refused: 0,
@@ -111,7 +114,10 @@ impl Listener {
 
     /// Whether it is to be reported now that it has been stopped and has no connection.
     pub(crate) fn take_drained(&mut self) -> bool {
-        self.connections + self.refused == 0 && std::mem::take(&mut self.draining)
+        let is_drained = self.connections + self.refused == 0;
+        is_drained
+            && std::mem::take(&mut self.draining)
+            && !std::mem::replace(&mut self.drained_queued, true)
     }
 
     /// Accepts nobody for some time, and longer the next time in a row.
@@ -149,6 +155,7 @@ impl Listener {
         self.connections = 0;
         self.refused = 0;
         self.draining = false;
+        self.drained_queued = false;
         self.ready = self.started;
         self.pause = FIRST_PAUSE;
         self.paused_until = None;

@@ -6,8 +6,9 @@ package HTTP::Server::EV;
 use strict;
 use warnings;
 
-use Carp ();
-use EV   ();
+use Carp         ();
+use EV           ();
+use Scalar::Util qw(reftype);
 use XSLoader;
 
 our $VERSION = '1.000';
@@ -57,9 +58,10 @@ sub cleanup {
 sub stop {
     my ( $self, $callback ) = @_;
     Carp::croak 'stop takes a code reference'
-      if defined $callback && ref $callback ne 'CODE';
+      if defined $callback && ( reftype($callback) // q{} ) ne 'CODE';
 
-    my @waiting = values %listeners;
+    # Not those of %listeners, which has not all of them.
+    my @waiting = _listeners();
     my $stopped = sub {
         pop @waiting;
         $callback->() if $callback && !@waiting;

@@ -100,6 +100,8 @@ pub struct Engine {
     data_queued: usize,
     /// Connections that are to be read or parsed on.
     ready: VecDeque<usize>,
+    /// Uploads that are to be read.
+    uploads_ready: VecDeque<usize>,
     /// Uploads that wait for the writer threads to catch up.
     starved: VecDeque<usize>,
     /// Nobody but the writer threads has read buffers, or had when this turn looked.
@@ -141,6 +143,7 @@ impl Engine {
             events: VecDeque::new(),
             data_queued: 0,
             ready: VecDeque::new(),
+            uploads_ready: VecDeque::new(),
             starved: VecDeque::new(),
             buffers_released: false,
             dirty: Vec::new(),
@@ -341,6 +344,7 @@ impl Engine {
     pub fn wait_time(&self) -> Option<Duration> {
         let at_once = !self.events.is_empty()
             || !self.ready.is_empty()
+            || !self.uploads_ready.is_empty()
             || !self.dirty.is_empty()
             || self.listeners.iter().any(|(_, listener)| listener.ready);
         if at_once {
@@ -375,6 +379,7 @@ impl Engine {
         self.events.clear();
         self.data_queued = 0;
         self.ready.clear();
+        self.uploads_ready.clear();
         self.starved.clear();
         self.dirty.clear();
         self.timers = Timers::default();
@@ -410,6 +415,7 @@ impl Engine {
         self.data_queued = 0;
         self.listeners.clear();
         self.ready.clear();
+        self.uploads_ready.clear();
         self.starved.clear();
         self.dirty.clear();
         self.store.shut_down();
@@ -561,7 +567,10 @@ impl Engine {
     fn is_current(&mut self, event: &Event) -> bool {
         if let Event::ListenerDrained { listener } = event {
             let found = find_listener(&mut self.listeners, *listener);
-            return found.is_none_or(|listener| !listener.started);
+            return found.is_none_or(|listener| {
+                listener.drained_queued = false;
+                !listener.started
+            });
         }
         let Some(request) = event.request() else {
             return true;

@@ -5,7 +5,7 @@ use std::io;
 use rustix::io::Errno;
 
 use super::{Engine, find, mark_ready};
-use crate::connection::{Phase, Progress};
+use crate::connection::{Connection, Phase, Progress};
 use crate::event::{Event, RequestError, RequestId};
 use crate::socket;
 use crate::store::chunk::{BUFFER_SIZE, Chunk, Filled};
@@ -56,14 +56,34 @@ impl Engine {
 
     pub(super) fn read_ready(&mut self) {
         self.buffers_released = false;
+        self.read_all_but_uploads();
+        // What the application has to do comes before all but one of the uploads, so that a reply
+        // waits for little. Those that are left are first in the next turn.
+        let most = match self.events.is_empty() {
+            true => usize::MAX,
+            false => 1,
+        };
+        let uploads = self.uploads_ready.len();
+        for _ in 0..uploads.min(most) {
+            if let Some(slot) = self.uploads_ready.pop_front() {
+                self.read(slot);
+            }
+        }
+        // Whatever became of those that were fed, the rest is not forgotten.
+        while !self.store.is_writing() && self.feed_one() {}
+    }
+
+    fn read_all_but_uploads(&mut self) {
         for _ in 0..self.ready.len() {
             let Some(slot) = self.ready.pop_front() else {
                 break;
             };
-            self.read(slot);
+            let connection = self.connections.get(slot);
+            match connection.is_some_and(Connection::is_uploading) {
+                true => self.uploads_ready.push_back(slot),
+                false => self.read(slot),
+            }
         }
-        // Whatever became of those that were fed, the rest is not forgotten.
-        while !self.store.is_writing() && self.feed_one() {}
     }
 
     /// Reads once.

@@ -241,10 +241,12 @@ fn start(shared: &Arc<Shared>) -> Vec<JoinHandle<()>> {
     threads
 }
 
-/// On a core that both want, the loop goes first: it answers everybody. Linux has a priority for
-/// each thread; where it cannot be lowered the files are written all the same.
+/// On a core that both want, the loop goes first: it answers everybody. Linux alone has a priority
+/// for each thread; where it cannot be lowered the files are written all the same.
 fn give_way_to_loop() {
-    setpriority_process(None, WRITER_NICENESS).ok();
+    if cfg!(target_os = "linux") {
+        setpriority_process(None, WRITER_NICENESS).ok();
+    }
 }
 
 fn run(shared: &Shared) {

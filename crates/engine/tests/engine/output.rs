@@ -111,7 +111,7 @@ fn drained_is_reported_once_for_each_wish() {
         server.engine.write(request, text);
         server.engine.notify_drained(request);
         server.engine.notify_drained(request);
-        assert!(server.engine.next_event().is_none(), "never at once");
+        assert!(text.is_empty() || server.engine.next_event().is_none());
         assert!(matches!(server.next(), Event::Drained { request: id } if id == request));
         assert_eq!(server.engine.pending_output(request), 0);
     }
