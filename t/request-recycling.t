@@ -300,6 +300,20 @@ subtest 'What was done to it does not show in the next' => sub {
     $server->stop;
 };
 
+subtest 'The end of an element that is an object is told' => sub {
+    my $server = TestServer->start( \&bless_elements );
+    for my $element (qw(fd timer received stack_pos file stdout_guard parent_listener)) {
+        order( $server, bless => $element )->read_all;
+        is $server->await('ended'), $element, $element;
+    }
+    for my $header (qw(HTTP_HOST QUERY_STRING SERVER_PORT)) {
+        order( $server, bless_header => $header )->read_all;
+        is $server->await('ended'),           $header, $header;
+        is look_at_class( $server, $header ), q{},     "the next one's $header";
+    }
+    $server->stop;
+};
+
 subtest 'What is put into it goes when the request does' => sub {
     my $server = TestServer->start( \&put_guards );
     for my $element ( @ELEMENTS, 'more', 'in file', 'in headers', 'in stdout_guard' ) {
@@ -478,6 +492,34 @@ sub do_deeds {
         }
     );
     return;
+}
+
+# What reports its end where it is a value that is blessed.
+package Blessed {
+    my $what;
+    sub name    { $what = $_[1]; return $_[0] }
+    sub DESTROY { main::report( ended => $what ) }
+}
+
+sub bless_elements {
+    my ($server) = @_;
+    serve(
+        $server,
+        sub {
+            my ( $cgi, $purpose, $name ) = @_;
+            my $value = $purpose eq 'bless' ? \$cgi->{$name} : \$cgi->{headers}{$name};
+            return report( class => Scalar::Util::blessed($value) // q{} )
+              if $purpose eq 'look';
+            bless $value, Blessed->name($name);
+        }
+    );
+    return;
+}
+
+sub look_at_class {
+    my ( $server, $header ) = @_;
+    order( $server, look => $header )->read_all;
+    return $server->await('class');
 }
 
 sub look_at {

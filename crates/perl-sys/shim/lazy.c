@@ -155,7 +155,7 @@ bool perl_shim_is_unread(pTHX_ SV *sv)
     const MAGIC *const magic = unmade_magic(aTHX_ sv);
 
     return magic && SvMAGIC(sv) == magic && !magic->mg_moremagic && SvGMAGICAL(sv) && SvROK(sv)
-           && !SvWEAKREF(sv) && !SvREADONLY(sv);
+           && !SvWEAKREF(sv) && !SvREADONLY(sv) && !SvOBJECT(sv);
 }
 
 static SV *element(pTHX_ HV *hash, SV *key)

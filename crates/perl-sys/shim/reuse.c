@@ -40,9 +40,10 @@ static bool has_destructor(pTHX_ HV *stash)
 
 /* ---- Values ---- */
 
-static bool has_magic(SV *sv)
+/* Magic, or a class: to assign or to let go of it may run code. */
+static bool has_magic_or_class(SV *sv)
 {
-    return SvTYPE(sv) >= SVt_PVMG && (SvMAGICAL(sv) || SvMAGIC(sv));
+    return SvTYPE(sv) >= SVt_PVMG && (SvMAGICAL(sv) || SvMAGIC(sv) || SvOBJECT(sv));
 }
 
 /* Weak references to a hash, its iterator, a name. */
@@ -58,19 +59,18 @@ static bool has_more(HV *hash)
 /* To assign a number to it does that and nothing else. */
 static bool is_simple(SV *sv)
 {
-    return SvTYPE(sv) <= SVt_PVMG && !has_magic(sv) && !SvROK(sv) && !SvREADONLY(sv);
+    return SvTYPE(sv) <= SVt_PVMG && !has_magic_or_class(sv) && !SvROK(sv) && !SvREADONLY(sv);
 }
 
 static bool is_own_reference(SV *sv)
 {
-    return SvREFCNT(sv) == 1 && SvTYPE(sv) <= SVt_PVMG && !has_magic(sv) && SvROK(sv)
+    return SvREFCNT(sv) == 1 && SvTYPE(sv) <= SVt_PVMG && !has_magic_or_class(sv) && SvROK(sv)
            && !SvREADONLY(sv);
 }
 
 static bool is_bare(SV *container)
 {
-    return SvREFCNT(container) == 1 && !has_magic(container) && !SvOBJECT(container)
-           && !SvREADONLY(container);
+    return SvREFCNT(container) == 1 && !has_magic_or_class(container) && !SvREADONLY(container);
 }
 
 static bool is_empty_hash(SV *sv)
@@ -155,13 +155,25 @@ int perl_shim_examine(void *perl, SV *hash, SV *stash, struct perl_shim_element 
                 *intact |= (uint64_t)1 << element->bit;
         }
     }
-    /* Keys that were deleted from a restricted hash are not there, and count. */
+    /* A cheap cross-check. */
     return keys == (size_t)HvTOTALKEYS((HV *)hash);
 }
 
 /* ---- Hashes ---- */
 
-/* The elements of a hash in the order in which it has them, which are `count` at most; returns how many there are. */
+/* Perl's copy of a key stays where it is as long as somebody has this; NULL for one that perl does not share. Owned. */
+static SV *keep_key(pTHX_ HEK *key)
+{
+    SV *const keeper = newSVhek(key);
+
+    if (SvIsCOW_shared_hash(keeper) && SvSHARED_HEK_FROM_PV(SvPVX_const(keeper)) == key)
+        return keeper;
+    SvREFCNT_dec_NN(keeper);
+    return NULL;
+}
+
+/* The elements of a hash in the order in which it has them, which are `count` at most; returns how many there are. The
+ * caller owns the keepers of the keys. */
 size_t perl_shim_elements(void *perl, SV *hash, struct perl_shim_place *places, size_t count)
 {
     dSHIM;
@@ -173,7 +185,8 @@ size_t perl_shim_elements(void *perl, SV *hash, struct perl_shim_place *places, 
 
         for (entry = HvARRAY((HV *)hash)[bucket]; entry; entry = HeNEXT(entry)) {
             if (found < count) {
-                places[found].key = HeKEY_hek(entry);
+                places[found].keeper = keep_key(aTHX_ HeKEY_hek(entry));
+                places[found].key = places[found].keeper ? HeKEY_hek(entry) : NULL;
                 places[found].value = HeVAL(entry);
             }
             found++;
@@ -183,7 +196,8 @@ size_t perl_shim_elements(void *perl, SV *hash, struct perl_shim_place *places, 
 }
 
 /* Whether the hash has these elements still, and no others, that nobody has it or one of its values but the caller the
- * hash, and that assigning to a value does nothing else. */
+ * hash, and that assigning to a value does nothing else. Their keys have to be kept: else another key could be where one of
+ * them was. */
 int perl_shim_is_unchanged(void *perl, SV *hash, const struct perl_shim_place *places, size_t count)
 {
     dSHIM;

@@ -127,7 +127,8 @@ struct perl_shim_element {
 
 /* An element of a hash that is to be used again. */
 struct perl_shim_place {
-    const void *key;
+    const void *key; /* NULL without a keeper, which is that of no element */
+    SV *keeper;      /* what keeps the key where it is, or NULL if nothing can */
     SV *value;
     uint32_t keys; /* how many keys have this value */
 };

@@ -198,8 +198,10 @@ pub struct Element {
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Place {
-    /// Perl's own copy of the key.
+    /// Perl's own copy of the key; null without a keeper, which is that of no element.
     pub key: *const c_void,
+    /// What keeps the key where it is, or null if nothing can.
+    pub keeper: *mut SV,
     /// The value.
     pub value: *mut SV,
     /// How many keys of the hash have this value.

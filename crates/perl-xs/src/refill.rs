@@ -9,7 +9,7 @@ use crate::{Hash, Perl, Result, Scalar};
 /// Which elements a plain hash had when it was filled, to fill it again where nobody kept anything of it: with many keys that
 /// costs a fraction of making another one.
 ///
-/// It holds no references: what becomes of the hash meanwhile, and when it goes, does not depend on it.
+/// It holds the keys alone: what becomes of the hash and of its values meanwhile, and when they go, does not depend on it.
 ///
 /// ```no_run
 /// # use perl_xs::{Hash, Refill, Result, Scalar, Value};
@@ -33,6 +33,8 @@ use crate::{Hash, Perl, Result, Scalar};
 #[derive(Debug)]
 pub struct Refill {
     places: Vec<sys::Place>,
+    /// The keepers of the places' keys, which are known by where they are.
+    _keys: Vec<Scalar>,
 }
 
 /// Which value of a [`Refill`]'s hash.
@@ -67,6 +69,7 @@ impl Refill {
         let (perl, raw_hash) = hash.as_scalar().live()?;
         let nothing = sys::Place {
             key: std::ptr::null(),
+            keeper: null_mut(),
             value: null_mut(),
             keys: 0,
         };
@@ -75,12 +78,20 @@ impl Refill {
         let count =
             unsafe { sys::perl_shim_elements(perl, raw_hash, places.as_mut_ptr(), places.len()) };
         places.truncate(count);
+        let keep = |place: &sys::Place| {
+            // SAFETY: owned, or null.
+            unsafe { Scalar::from_owned_or_null(hash.perl(), place.keeper) }
+        };
+        let keys = places.iter().filter_map(keep).collect();
         for index in 0..places.len() {
             let value = places[index].value;
             let same = places.iter().filter(|place| place.value == value).count();
             places[index].keys = u32::try_from(same).unwrap_or(u32::MAX);
         }
-        Ok(Self { places })
+        Ok(Self {
+            places,
+            _keys: keys,
+        })
     }
 
     /// The place of a value, if the hash has it.

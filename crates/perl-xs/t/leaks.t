@@ -83,6 +83,10 @@ my %works = (
         my $h = {};
         Example::Probe::attach_guard( $h, sub { } );
     },
+    'filled again' => sub {
+        Example::Probe::refilled( sub { },                   'one' );
+        Example::Probe::refilled( sub { delete $_[0]{one} }, 'one' );
+    },
     'warnings' => sub {
         local $SIG{__WARN__} = sub { };
         Example::Probe::warn('w');

@@ -44,6 +44,18 @@ my @USES = (
         'a constant' => sub { Internals::SvREADONLY( $_[0]{scalar}, 1 ) },
         'hash array weak lazy'
     ],
+    [
+        'a blessed scalar' => sub { bless \$_[0]{scalar}, 'Plain' },
+        'hash array weak lazy'
+    ],
+    [
+        'a blessed reference' => sub { bless \$_[0]{hash}, 'Plain' },
+        'scalar array weak lazy'
+    ],
+    [
+        'a blessed weak reference' => sub { bless \$_[0]{weak}, 'Plain' },
+        'scalar hash array lazy'
+    ],
     [ 'a glob'        => sub { $_[0]{scalar} = *STDOUT }, 'hash array weak lazy' ],
     [ 'a position'    => sub { $_[0]{scalar} =~ /./g },   'hash array weak lazy' ],
     [ 'a filled hash' => sub { $_[0]{hash}{a} = 1 },      'scalar array weak lazy' ],
@@ -142,13 +154,14 @@ my @FILLS = (
         },
         0
     ],
-    [ 'kept'         => sub { push @kept, $_[0] },                 0 ],
-    [ 'kept weakly'  => sub { weaken( $kept[0] = $_[0] ) },        0 ],
-    [ 'an alias'     => sub { push @kept, \$_[0]{two} },           0 ],
-    [ 'blessed'      => sub { bless $_[0], 'Plain' },              0 ],
-    [ 'tied'         => sub { tie %{ $_[0] }, 'Tie::StdHash' },    0 ],
-    [ 'a tied value' => sub { tie $_[0]{one}, 'Tie::StdScalar' },  0 ],
-    [ 'locked'       => sub { Hash::Util::lock_hashref( $_[0] ) }, 0 ],
+    [ 'kept'            => sub { push @kept, $_[0] },                 0 ],
+    [ 'kept weakly'     => sub { weaken( $kept[0] = $_[0] ) },        0 ],
+    [ 'an alias'        => sub { push @kept, \$_[0]{two} },           0 ],
+    [ 'blessed'         => sub { bless $_[0], 'Plain' },              0 ],
+    [ 'tied'            => sub { tie %{ $_[0] }, 'Tie::StdHash' },    0 ],
+    [ 'a tied value'    => sub { tie $_[0]{one}, 'Tie::StdScalar' },  0 ],
+    [ 'a blessed value' => sub { bless \$_[0]{one}, 'Plain' },        0 ],
+    [ 'locked'          => sub { Hash::Util::lock_hashref( $_[0] ) }, 0 ],
 );
 
 subtest 'a hash that nobody kept is filled again' => sub {
@@ -159,10 +172,31 @@ subtest 'a hash that nobody kept is filled again' => sub {
             push @seen, join ',', map { $_[0]{$_} // 'undef' } qw(one two three);
             $use->( $_[0] ) if @seen == 1;
         };
-        is !!Example::Probe::refilled($see), !!$is_filled, $name;
+        is !!Example::Probe::refilled( $see, 'one' ), !!$is_filled, $name;
         is_deeply \@seen, [ '1,2,2', $is_filled ? "10,\xe9,\xe9" : () ], 'its values';
         @kept = ();
     }
 };
+
+# Perl may put another key, and its value, where those were that it has freed.
+subtest 'a hash with another key is not filled again' => sub {
+    my $filled = 0;
+    for ( 1 .. 1_000 ) {
+        my ( $one, $other ) = map { random_key() } 1 .. 2;
+        my $calls = 0;
+        my $use   = sub {
+            return if $calls++;
+            delete $_[0]{$one};
+            $_[0]{$other} = 1;
+        };
+        $filled++ if Example::Probe::refilled( $use, $one );
+    }
+    is $filled, 0, 'keys of the same length';
+};
+
+# One that no other hash has, and no constant.
+sub random_key {
+    return join q{}, map { chr( ord('a') + int rand 26 ) } 1 .. 12;
+}
 
 done_testing;

@@ -730,8 +730,8 @@ fn examined(a: &Arguments<'_>) -> Result<Returned> {
     Ok(text(a, &found.join(" ")).into())
 }
 
-/// `refilled(\&use)`: calls with a reference to a hash of `one`, and `two` and `three`, which are one variable; then with the
-/// same hash filled again, or returns false.
+/// `refilled(\&use, $one)`: calls with a reference to a hash of `$one`, and `two` and `three`, which are one variable; then
+/// with the same hash filled again, or returns false.
 fn refilled(a: &Arguments<'_>) -> Result<Returned> {
     let perl = a.perl();
     let use_it = first(a)?
@@ -742,7 +742,7 @@ fn refilled(a: &Arguments<'_>) -> Result<Returned> {
         Scalar::from_integer(perl, 1),
         Scalar::from_bytes(perl, b"2"),
     ];
-    hash.insert("one", values[0].clone())?;
+    hash.insert(string(a, 1)?, values[0].clone())?;
     hash.insert("two", values[1].clone())?;
     hash.insert("three", values[1].clone())?;
     let refill = Refill::of(&hash)?;
