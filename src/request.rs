@@ -345,7 +345,10 @@ impl Pool {
             }
         }
         let key = &names.keys.buffer;
-        let buffer = hash.unmade::<UnmadeBuffer>(key)?;
+        let buffer = match self.is_intact(Part::Buffer, intact) {
+            true => hash.unmade::<UnmadeBuffer>(key)?,
+            false => None,
+        };
         match &buffer {
             Some(buffer) if !UnmadeBuffer::end(buffer, server) => return Ok(None),
             Some(_) => {}
@@ -373,6 +376,11 @@ impl Pool {
             }
         }
         Ok(numbers)
+    }
+
+    fn is_intact(&self, part: Part, intact: Intact) -> bool {
+        let index = self.parts.iter().position(|known| *known == part);
+        index.is_some_and(|index| intact.contains(index))
     }
 
     /// How many of the elements are as they were made, and so hold the source.

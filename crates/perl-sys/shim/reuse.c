@@ -40,6 +40,16 @@ static bool has_destructor(pTHX_ HV *stash)
 
 /* ---- Values ---- */
 
+/* What is used again holds no more memory than this: bytes of a scalar, bytes of a hash that is filled again, places of a
+ * container. It has data of an earlier use in it. */
+enum { MOST_IN_SCALAR = 256, MOST_IN_HASH = 8192, MOST_PLACES = 64 };
+
+/* Bytes that were got for a string. */
+static size_t string_space(SV *sv)
+{
+    return SvTYPE(sv) >= SVt_PV ? SvLEN(sv) : 0;
+}
+
 /* Magic, or a class: to assign or to let go of it may run code. */
 static bool has_magic_or_class(SV *sv)
 {
@@ -57,7 +67,7 @@ static bool has_more(HV *hash)
 }
 
 /* To assign a number to it does that and nothing else. */
-static bool is_simple(SV *sv)
+static bool is_plain(SV *sv)
 {
     return SvTYPE(sv) <= SVt_PVMG && !has_magic_or_class(sv) && !SvROK(sv) && !SvREADONLY(sv);
 }
@@ -75,19 +85,21 @@ static bool is_bare(SV *container)
 
 static bool is_empty_hash(SV *sv)
 {
-    return SvTYPE(sv) == SVt_PVHV && is_bare(sv) && !has_more((HV *)sv) && !HvTOTALKEYS((HV *)sv);
+    return SvTYPE(sv) == SVt_PVHV && is_bare(sv) && !has_more((HV *)sv) && !HvTOTALKEYS((HV *)sv)
+           && HvMAX((HV *)sv) < MOST_PLACES;
 }
 
 static bool is_empty_array(SV *sv)
 {
-    return SvTYPE(sv) == SVt_PVAV && is_bare(sv) && AvREAL((AV *)sv) && AvFILLp((AV *)sv) < 0;
+    return SvTYPE(sv) == SVt_PVAV && is_bare(sv) && AvREAL((AV *)sv) && AvFILLp((AV *)sv) < 0
+           && AvARRAY((AV *)sv) - AvALLOC((AV *)sv) + AvMAX((AV *)sv) < MOST_PLACES;
 }
 
 static bool is_as_made(pTHX_ SV *sv, const struct perl_shim_element *element)
 {
     switch (element->kind) {
     case ELEMENT_SCALAR:
-        return SvREFCNT(sv) == 1 && is_simple(sv);
+        return SvREFCNT(sv) == 1 && is_plain(sv) && string_space(sv) <= MOST_IN_SCALAR;
     case ELEMENT_EMPTY_HASH:
         return is_own_reference(sv) && !SvWEAKREF(sv) && is_empty_hash(SvRV(sv));
     case ELEMENT_EMPTY_ARRAY:
@@ -106,7 +118,8 @@ static bool is_own_object(pTHX_ SV *hash, HV *stash)
     const MAGIC *const magic = SvMAGIC(hash);
 
     return SvREFCNT(hash) == 1 && SvOBJECT(hash) && SvSTASH(hash) == stash && HvNAME_get(stash)
-           && !SvREADONLY(hash) && !has_more((HV *)hash) && magic && !magic->mg_moremagic
+           && !SvREADONLY(hash) && !has_more((HV *)hash)
+           && HvMAX((HV *)hash) < MOST_PLACES && magic && !magic->mg_moremagic
            && perl_shim_tells_of_keys(magic) && !has_destructor(aTHX_ stash);
 }
 
@@ -196,27 +209,29 @@ size_t perl_shim_elements(void *perl, SV *hash, struct perl_shim_place *places, 
 }
 
 /* Whether the hash has these elements still, and no others, that nobody has it or one of its values but the caller the
- * hash, and that assigning to a value does nothing else. Their keys have to be kept: else another key could be where one of
+ * hash, that assigning to a value does nothing else, and that it is not large. Their keys have to be kept: else another key could be where one of
  * them was. */
 int perl_shim_is_unchanged(void *perl, SV *hash, const struct perl_shim_place *places, size_t count)
 {
     dSHIM;
     STRLEN bucket;
-    size_t i = 0;
+    size_t i = 0, space;
 
     if (SvTYPE(hash) != SVt_PVHV || !is_bare(hash) || has_more((HV *)hash)
         || HvTOTALKEYS((HV *)hash) != count)
         return 0;
+    space = ((size_t)HvMAX((HV *)hash) + 1) * sizeof(HE *);
     for (bucket = 0; HvARRAY((HV *)hash) && bucket <= HvMAX((HV *)hash); bucket++) {
         const HE *entry;
 
         for (entry = HvARRAY((HV *)hash)[bucket]; entry; entry = HeNEXT(entry), i++) {
             if (i == count || places[i].key != HeKEY_hek(entry) || places[i].value != HeVAL(entry)
-                || SvREFCNT(HeVAL(entry)) != places[i].keys || !is_simple(HeVAL(entry)))
+                || SvREFCNT(HeVAL(entry)) != places[i].keys || !is_plain(HeVAL(entry)))
                 return 0;
+            space += (size_t)HeKLEN(entry) + string_space(HeVAL(entry)) / places[i].keys;
         }
     }
-    return 1;
+    return space <= MOST_IN_HASH;
 }
 
 /* ---- Scalars that are used again ---- */
@@ -226,7 +241,7 @@ int perl_shim_is_unchanged(void *perl, SV *hash, const struct perl_shim_place *p
 int perl_shim_set_integer(void *perl, SV *sv, int64_t value)
 {
     dSHIM;
-    if (!is_simple(sv) || value < (int64_t)IV_MIN || value > (int64_t)IV_MAX)
+    if (!is_plain(sv) || value < (int64_t)IV_MIN || value > (int64_t)IV_MAX)
         return 0;
     sv_setiv(sv, (IV)value);
     return 1;
@@ -235,7 +250,7 @@ int perl_shim_set_integer(void *perl, SV *sv, int64_t value)
 int perl_shim_set_unsigned(void *perl, SV *sv, uint64_t value)
 {
     dSHIM;
-    if (!is_simple(sv) || value > (uint64_t)UV_MAX)
+    if (!is_plain(sv) || value > (uint64_t)UV_MAX)
         return 0;
     sv_setuv(sv, (UV)value);
     return 1;
@@ -244,7 +259,7 @@ int perl_shim_set_unsigned(void *perl, SV *sv, uint64_t value)
 int perl_shim_set_number(void *perl, SV *sv, double value)
 {
     dSHIM;
-    if (!is_simple(sv))
+    if (!is_plain(sv))
         return 0;
     sv_setnv(sv, (NV)value);
     return 1;
@@ -261,7 +276,7 @@ static bool has_string(SV *sv, const char *bytes, size_t length)
 int perl_shim_set_string(void *perl, SV *sv, const char *bytes, size_t length)
 {
     dSHIM;
-    if (!is_simple(sv))
+    if (!is_plain(sv))
         return 0;
     /* What a client says of itself is mostly the same in its next request. */
     if (has_string(sv, bytes, length))
@@ -274,7 +289,7 @@ int perl_shim_set_string(void *perl, SV *sv, const char *bytes, size_t length)
 int perl_shim_set_undef(void *perl, SV *sv)
 {
     dSHIM;
-    if (!is_simple(sv))
+    if (!is_plain(sv))
         return 0;
     sv_setsv(sv, &PL_sv_undef);
     return 1;

@@ -95,7 +95,7 @@ uint32_t perl_shim_reference_count(SV *sv)
 }
 
 /* Freeing it can run no code: no magic, no object, and no last reference to anything. */
-static bool is_simple(SV *sv)
+static bool is_freed_quietly(SV *sv)
 {
     if (SvTYPE(sv) > SVt_PVMG || SvMAGICAL(sv) || SvOBJECT(sv))
         return FALSE;
@@ -111,7 +111,7 @@ int perl_shim_release_plain(void *perl, SV *sv)
     dSHIM;
     if (PL_in_clean_all)
         return 1;
-    if (SvREFCNT(sv) <= 1 && !is_simple(sv))
+    if (SvREFCNT(sv) <= 1 && !is_freed_quietly(sv))
         return 0;
     SvREFCNT_dec_NN(sv);
     return 1;

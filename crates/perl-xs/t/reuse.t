@@ -56,6 +56,25 @@ my @USES = (
         'a blessed weak reference' => sub { bless \$_[0]{weak}, 'Plain' },
         'scalar hash array lazy'
     ],
+    [ 'a long string' => sub { $_[0]{scalar} = 'x' x 10_000 }, 'hash array weak lazy' ],
+    [
+        'a number after a long string' =>
+          sub { $_[0]{scalar} = 'x' x 10_000; $_[0]{scalar} = 1 },
+        'hash array weak lazy'
+    ],
+    [
+        'a hash that was large' =>
+          sub { my $hash = $_[0]{hash}; $hash->{$_} = 1 for 1 .. 100; %{$hash} = () },
+        'scalar array weak lazy'
+    ],
+    [
+        'an array that was large' => sub {
+            my $array = $_[0]{array};
+            push @{$array}, 1 .. 100;
+            shift @{$array} for 1 .. 100;
+        },
+        'scalar hash weak lazy'
+    ],
     [ 'a glob'        => sub { $_[0]{scalar} = *STDOUT }, 'hash array weak lazy' ],
     [ 'a position'    => sub { $_[0]{scalar} =~ /./g },   'hash array weak lazy' ],
     [ 'a filled hash' => sub { $_[0]{hash}{a} = 1 },      'scalar array weak lazy' ],
@@ -93,13 +112,17 @@ my @USES = (
 
     [ 'kept'                 => sub { push @kept, $_[0] } ],
     [ 'kept by its variable' => sub { push @kept, \$_[0] } ],
-    [ 'kept weakly'    => sub { weaken( $kept[0] = $_[0] ) } ],
-    [ 'kept in itself' => sub { $_[0]{hash}{itself} = $kept[0] = $_[0] } ],
-    [ 'a further key'  => sub { $_[0]{more} = 1 } ],
-    [ 'another class'  => sub { bless $_[0], 'Other' } ],
-    [ 'walked'         => sub { keys %{ $_[0] }; each %{ $_[0] } } ],
-    [ 'tied'           => sub { tie %{ $_[0] }, 'Tie::StdHash' } ],
-    [ 'locked'         => sub { Hash::Util::lock_ref_keys( $_[0] ) } ],
+    [ 'kept weakly'          => sub { weaken( $kept[0] = $_[0] ) } ],
+    [ 'kept in itself'       => sub { $_[0]{hash}{itself} = $kept[0] = $_[0] } ],
+    [
+        'many keys, deleted' =>
+          sub { $_[0]{$_} = 1 for 1 .. 100; delete @{ $_[0] }{ 1 .. 100 } }
+    ],
+    [ 'a further key' => sub { $_[0]{more} = 1 } ],
+    [ 'another class' => sub { bless $_[0], 'Other' } ],
+    [ 'walked'        => sub { keys %{ $_[0] }; each %{ $_[0] } } ],
+    [ 'tied'          => sub { tie %{ $_[0] }, 'Tie::StdHash' } ],
+    [ 'locked'        => sub { Hash::Util::lock_ref_keys( $_[0] ) } ],
     [
         'a key deleted when locked' => sub {
             Hash::Util::lock_ref_keys( $_[0] );
@@ -154,12 +177,19 @@ my @FILLS = (
         },
         0
     ],
-    [ 'kept'            => sub { push @kept, $_[0] },                 0 ],
-    [ 'kept weakly'     => sub { weaken( $kept[0] = $_[0] ) },        0 ],
-    [ 'an alias'        => sub { push @kept, \$_[0]{two} },           0 ],
-    [ 'blessed'         => sub { bless $_[0], 'Plain' },              0 ],
-    [ 'tied'            => sub { tie %{ $_[0] }, 'Tie::StdHash' },    0 ],
-    [ 'a tied value'    => sub { tie $_[0]{one}, 'Tie::StdScalar' },  0 ],
+    [ 'kept'          => sub { push @kept, $_[0] },                0 ],
+    [ 'kept weakly'   => sub { weaken( $kept[0] = $_[0] ) },       0 ],
+    [ 'an alias'      => sub { push @kept, \$_[0]{two} },          0 ],
+    [ 'blessed'       => sub { bless $_[0], 'Plain' },             0 ],
+    [ 'tied'          => sub { tie %{ $_[0] }, 'Tie::StdHash' },   0 ],
+    [ 'a tied value'  => sub { tie $_[0]{one}, 'Tie::StdScalar' }, 0 ],
+    [ 'a string'      => sub { $_[0]{one} = 'x' x 5_000 },         1 ],
+    [ 'a long string' => sub { $_[0]{one} = 'x' x 10_000 },        0 ],
+    [
+        'many keys, deleted' =>
+          sub { $_[0]{$_} = 1 for 1 .. 2_000; delete @{ $_[0] }{ 1 .. 2_000 } },
+        0
+    ],
     [ 'a blessed value' => sub { bless \$_[0]{one}, 'Plain' },        0 ],
     [ 'locked'          => sub { Hash::Util::lock_hashref( $_[0] ) }, 0 ],
 );
