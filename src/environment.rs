@@ -42,8 +42,11 @@ impl Lazy for Environment {
         };
         let is_backend = self.0.terms().is_backend;
         let environments = &self.0.environments;
-        let (hash, used) = match environments.take_spare(&head.request) {
-            Some((refillable, layout)) => refill(refillable, layout, &head, is_backend),
+        let spare = environments.take_spare(&head.request);
+        let refilled =
+            spare.and_then(|(refillable, layout)| refill(refillable, layout, &head, is_backend));
+        let (hash, used) = match refilled {
+            Some(refilled) => refilled,
             None => make(perl, &head, is_backend)?,
         };
         environments.used.replace(Some(used));
@@ -101,26 +104,26 @@ impl Layout {
     }
 }
 
+/// None if there is a value that cannot be replaced.
 fn refill(
     mut refillable: Refillable,
     layout: Layout,
     head: &Head,
     is_backend: bool,
-) -> (Hash, (Refill, Layout)) {
-    let headers = head.request.headers();
-    for (place, (_, value)) in layout.headers.iter().zip(headers) {
-        if let Some(place) = place {
-            refillable.set(*place, Value::Bytes(value));
-        }
-    }
+) -> Option<(Hash, (Refill, Layout))> {
     let texts = Texts::of(head, is_backend);
-    for (place, value) in layout.server.iter().zip(server_values(head, &texts)) {
-        if let Some(place) = place {
-            refillable.set(*place, value);
-        }
+    let headers = head.request.headers();
+    let headers = headers.map(|(_, value)| Value::Bytes(value));
+    let headers = layout.headers.iter().zip(headers);
+    let server = layout.server.iter().zip(server_values(head, &texts));
+    let is_set = |(place, value): (&Option<Place>, Value<'_>)| {
+        place.is_none_or(|place| refillable.set(place, value))
+    };
+    if !headers.chain(server).all(is_set) {
+        return None;
     }
     let (hash, refill) = refillable.release();
-    (hash, (refill, layout))
+    Some((hash, (refill, layout)))
 }
 
 fn make(perl: Perl, head: &Head, is_backend: bool) -> Result<(Hash, (Refill, Layout))> {

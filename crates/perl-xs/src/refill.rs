@@ -22,17 +22,18 @@ use crate::{Hash, Perl, Result, Scalar};
 /// drop(value);
 /// show(&hash);
 /// if let Some(mut refillable) = refill.reclaim(hash) {
-///     if let Some(place) = place {
-///         refillable.set(place, Value::Bytes(b"two"));
+///     if place.is_some_and(|place| refillable.set(place, Value::Bytes(b"two"))) {
+///         let (hash, _refill) = refillable.release();
+///         show(&hash);
 ///     }
-///     let (hash, _refill) = refillable.release();
-///     show(&hash);
 /// }
 /// # Ok(()) }
 /// ```
 #[derive(Debug)]
 pub struct Refill {
     places: Vec<sys::Place>,
+    /// The values and the indices of their places, in the order of the values' addresses.
+    by_value: Vec<(*mut sys::SV, usize)>,
     /// The keepers of the places' keys, which are known by where they are.
     _keys: Vec<Scalar>,
 }
@@ -83,13 +84,17 @@ impl Refill {
             unsafe { Scalar::from_owned_or_null(hash.perl(), place.keeper) }
         };
         let keys = places.iter().filter_map(keep).collect();
-        for index in 0..places.len() {
-            let value = places[index].value;
-            let same = places.iter().filter(|place| place.value == value).count();
-            places[index].keys = u32::try_from(same).unwrap_or(u32::MAX);
+        let values = places.iter().map(|place| place.value);
+        let mut by_value: Vec<_> = values.zip(0..).collect();
+        by_value.sort_unstable();
+        for same in by_value.chunk_by(|one, other| one.0 == other.0) {
+            for (_, index) in same {
+                places[*index].keys = u32::try_from(same.len()).unwrap_or(u32::MAX);
+            }
         }
         Ok(Self {
             places,
+            by_value,
             _keys: keys,
         })
     }
@@ -97,8 +102,10 @@ impl Refill {
     /// The place of a value, if the hash has it.
     pub fn place(&self, value: &Scalar) -> Option<Place> {
         let raw = value.raw();
-        let found = self.places.iter().position(|place| place.value == raw);
-        found.map(Place)
+        let found = self
+            .by_value
+            .binary_search_by_key(&raw, |(value, _)| *value);
+        found.ok().map(|found| Place(self.by_value[found].1))
     }
 
     /// Takes the hash, of which this is the last reference, if it has the elements still that it had, and no others, and
@@ -122,24 +129,26 @@ pub struct Refillable {
 }
 
 impl Refillable {
-    /// Replaces the value.
-    pub fn set(&mut self, place: Place, value: Value<'_>) {
+    /// Replaces the value; says no, and leaves it, where that is not possible.
+    #[must_use]
+    pub fn set(&mut self, place: Place, value: Value<'_>) -> bool {
         let (Some(place), Ok((perl, _))) = (
             self.refill.places.get(place.0),
             self.hash.as_scalar().live(),
         ) else {
-            return;
+            return false;
         };
         // SAFETY: a value that the hash has; the pointer and the length are those of a slice.
-        unsafe {
+        let is_set = unsafe {
             match value {
                 Value::Undef => sys::perl_shim_set_undef(perl, place.value),
                 Value::Bytes(bytes) => {
                     sys::perl_shim_set_string(perl, place.value, bytes.as_ptr().cast(), bytes.len())
                 }
                 Value::Integer(value) => sys::perl_shim_set_integer(perl, place.value, value),
-            };
-        }
+            }
+        };
+        is_set != 0
     }
 
     /// The hash, for others to have, and its elements, to reclaim it once more.

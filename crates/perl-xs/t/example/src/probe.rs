@@ -752,9 +752,14 @@ fn refilled(a: &Arguments<'_>) -> Result<Returned> {
     let (Some(mut refillable), [Some(one), Some(two)]) = (refill.reclaim(hash), places) else {
         return truth(a, false);
     };
-    refillable.set(one, Value::Undef);
-    refillable.set(one, Value::Integer(10));
-    refillable.set(two, Value::Bytes(b"\xe9"));
+    let are_set = [
+        refillable.set(one, Value::Undef),
+        refillable.set(one, Value::Integer(10)),
+        refillable.set(two, Value::Bytes(b"\xe9")),
+    ];
+    if are_set != [true; 3] {
+        return Err(Error::croak("It is not set"));
+    }
     let (hash, _) = refillable.release();
     use_it.call(&[hash.reference()])?;
     truth(a, true)
