@@ -117,10 +117,15 @@ impl<'a> KeyBytes<'a> {
             .map_err(|_| Error::croak("A hash key of more than 2 GiB"))?;
         // What another interpreter shares means nothing to this one.
         let shared = self.shared.and_then(|shared| shared.raw_for(perl).ok());
+        // Perl takes the length of an empty UTF-8 key for unknown, and would look for its end.
+        let is_empty = self.bytes.is_empty();
         Ok(sys::Key {
-            bytes: self.bytes.as_ptr().cast(),
+            bytes: match is_empty {
+                true => c"".as_ptr(),
+                false => self.bytes.as_ptr().cast(),
+            },
             length,
-            utf8: i32::from(self.is_utf8),
+            utf8: i32::from(self.is_utf8 && !is_empty),
             shared: shared.unwrap_or(null_mut()),
         })
     }
