@@ -274,6 +274,8 @@ C<body_methods>). Not there for other requests.
 
 A number that names the request for the functions in L<HTTP::Server::EV/FUNCTIONS>. No
 other request ever has it.
+Keep what you know of a request in its object, or under this number, but not under the address
+of the object, which later ones may have again.
 
 =item C<stdout_guard>
 
