@@ -5,7 +5,7 @@ use crate::http::field_value::has_option;
 use crate::http::request_head::{RequestHead, Version};
 
 /// One request and its reply (RFC 9110 §3.4). The next one on the connection begins with another.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Exchange {
     /// The application has an event and has not acknowledged it.
     pub(crate) gate_closed: bool,
@@ -38,29 +38,6 @@ pub(crate) struct Exchange {
     pub(crate) answers_connect: bool,
     /// The client would go on with the connection.
     pub(crate) client_persists: bool,
-}
-
-impl Default for Exchange {
-    fn default() -> Exchange {
-        Exchange {
-            gate_closed: false,
-            completion_queued: false,
-            stopped: false,
-            released: false,
-            watched: false,
-            disconnect_reported: false,
-            notify_drained: false,
-            notify_draining: false,
-            drained_queued: false,
-            expects_continue: false,
-            exposed: false,
-            left_body: Framing::None,
-            knows_chunks: false,
-            answers_head: false,
-            answers_connect: false,
-            client_persists: false,
-        }
-    }
 }
 
 impl Exchange {

@@ -2,7 +2,7 @@
 //! and told from what the client sent behind it.
 
 use crate::http::body::Framing;
-use crate::http::body_decoder::BodyDecoder;
+use crate::http::body_decoder::{BodyDecoder, take};
 use crate::http::chunked::ChunkedError;
 use crate::limits::Limits;
 use crate::store::chunk::Chunk;
@@ -103,8 +103,7 @@ impl IncomingBody {
     fn receive_plain(&mut self, length: usize) -> usize {
         match &mut self.decoder {
             Some(BodyDecoder::Length(left)) => {
-                let taken = usize::try_from(*left).map_or(length, |left| left.min(length));
-                *left -= taken as u64;
+                let taken = take(left, length);
                 self.data += taken as u64;
                 taken
             }

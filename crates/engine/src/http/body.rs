@@ -6,9 +6,10 @@ use super::request_head::{HeadError, Malformed, RequestHead, Version};
 use crate::limits::{Exceeded, Limits};
 
 /// Where the body of a request ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Framing {
     /// There is neither `Content-Length` nor `Transfer-Encoding`: no body.
+    #[default]
     None,
     /// The body has this many bytes, which may be 0.
     Length(u64),

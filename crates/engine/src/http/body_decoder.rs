@@ -45,8 +45,7 @@ impl BodyDecoder {
     pub fn decode(&mut self, input: &mut [u8], limits: &Limits) -> Result<Decoded, ChunkedError> {
         match self {
             BodyDecoder::Length(left) => {
-                let body = usize::try_from(*left).map_or(input.len(), |left| left.min(input.len()));
-                *left -= body as u64;
+                let body = take(left, input.len());
                 Ok(Decoded {
                     body,
                     consumed: body,
@@ -71,4 +70,11 @@ impl BodyDecoder {
             BodyDecoder::Chunked(decoder) => decoder.is_complete(),
         }
     }
+}
+
+/// How many of so many bytes are of a body with this many left, which are then less.
+pub(crate) fn take(left: &mut u64, length: usize) -> usize {
+    let taken = usize::try_from(*left).map_or(length, |left| left.min(length));
+    *left -= taken as u64;
+    taken
 }
