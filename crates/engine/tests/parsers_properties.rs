@@ -2,11 +2,11 @@
 
 use engine::form::charset::{Text, is_valid};
 use engine::form::cookies;
-use engine::form::multipart::{Item, Multipart, MultipartError, Step};
-use engine::form::urlencoded::{self, Field, Options};
-use engine::http::head_reader::{HeadReader, Parsed, parse};
-use engine::http::request_head::{HeadError, RequestHead};
+use engine::form::urlencoded::{self, Options};
+use engine::http::head_reader::{Parsed, parse};
 use engine::limits::{Exceeded, Limits};
+use engine_checks::multipart::{self, Part};
+use engine_checks::{pieces, request_head};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -72,88 +72,8 @@ const FIELD_PIECES: &[&str] = &[
     "&", ";", "; ", "=", "%", "%4", "%41", "%D0", "%B6", "%26", "%3D", "%zz", "+", "a", "bc", "ж",
 ];
 
-/// Cuts `input` where `cuts` say; each is a position modulo the length.
-fn pieces<'a>(input: &'a [u8], cuts: &[usize]) -> Vec<&'a [u8]> {
-    let mut ends: Vec<usize> = cuts.iter().map(|cut| cut % (input.len() + 1)).collect();
-    ends.push(input.len());
-    ends.sort_unstable();
-    let mut start = 0;
-    ends.into_iter()
-        .map(|end| &input[std::mem::replace(&mut start, end)..end])
-        .collect()
-}
-
 fn single_bytes(input: &[u8]) -> Vec<&[u8]> {
     input.chunks(1).collect()
-}
-
-fn read_head(pieces: &[&[u8]], limits: &Limits) -> Result<Parsed, HeadError> {
-    let mut reader = HeadReader::default();
-    let mut input = Vec::new();
-    for piece in pieces {
-        input.extend_from_slice(piece);
-        let mut head = RequestHead::default();
-        if let Some(consumed) = reader.read(&mut head, &input, limits)? {
-            return Ok(Parsed::Complete { head, consumed });
-        }
-    }
-    Ok(Parsed::Partial)
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Part {
-    Field(Vec<u8>, Text),
-    File(Vec<u8>, Text, Vec<u8>),
-}
-
-/// Offers a body piece by piece, as a connection does, and checks what each step promises.
-fn read_multipart(
-    boundary: &str,
-    pieces: &[&[u8]],
-    limits: &Limits,
-) -> Result<Vec<Part>, MultipartError> {
-    let content_type = format!("multipart/form-data; boundary={boundary}");
-    let mut multipart = Multipart::new(content_type.as_bytes(), limits)?;
-    let mut parts = Vec::new();
-    let mut file: Option<(Vec<u8>, Text, Vec<u8>)> = None;
-    let mut kept: Vec<u8> = Vec::new();
-    for piece in pieces {
-        kept.extend_from_slice(piece);
-        let mut need_more = false;
-        while !need_more {
-            let Step { consumed, item } = multipart.next(&kept)?;
-            match item {
-                Item::Field { name, value } => {
-                    assert!(file.is_none() && is_valid(value.as_bytes()));
-                    parts.push(Part::Field(name, value));
-                }
-                Item::FileStart { name, file_name } => {
-                    assert!(!file_name.is_empty() && is_valid(file_name.as_bytes()));
-                    assert!(file.replace((name, file_name, Vec::new())).is_none());
-                }
-                Item::FileData(range) => {
-                    assert!(!range.is_empty() && range.end <= consumed);
-                    file.as_mut().unwrap().2.extend_from_slice(&kept[range]);
-                }
-                Item::FileEnd => {
-                    let (name, file_name, data) = file.take().unwrap();
-                    parts.push(Part::File(name, file_name, data));
-                }
-                Item::End => {
-                    assert_eq!(multipart.next(b"--x").unwrap().item, Item::End);
-                    return multipart.finish().map(|()| parts);
-                }
-                Item::NeedMore => {
-                    let longest_delimiter = boundary.len() + 4 + 256 + 1;
-                    let longest_head = limits.header_size as usize + 3;
-                    assert!(kept.len() - consumed <= longest_delimiter.max(longest_head));
-                    need_more = true;
-                }
-            }
-            kept.drain(..consumed);
-        }
-    }
-    multipart.finish().map(|()| parts)
 }
 
 /// Like a delimiter, since it goes on as a closing one does.
@@ -178,72 +98,6 @@ fn contains(bytes: &[u8], needle: &[u8]) -> bool {
     bytes.windows(needle.len()).any(|window| window == needle)
 }
 
-/// By the words of perlfunc: split everything, join what is too much, drop empty ends.
-fn split_naively(input: &[u8], limit: usize, is_separator: fn(&u8) -> bool) -> Vec<Vec<u8>> {
-    if input.is_empty() {
-        return Vec::new();
-    }
-    if limit > 0 {
-        let fields = input.splitn(limit, is_separator);
-        return fields.map(<[u8]>::to_vec).collect();
-    }
-    let mut fields: Vec<_> = input.split(is_separator).map(<[u8]>::to_vec).collect();
-    while fields.last().is_some_and(Vec::is_empty) {
-        fields.pop();
-    }
-    fields
-}
-
-fn split_cookies_naively(input: &[u8], limit: usize) -> Vec<Vec<u8>> {
-    let mut cookies = vec![Vec::new()];
-    let mut at = 0;
-    while at < input.len() {
-        if input[at..].starts_with(b"; ") && cookies.len() != limit {
-            cookies.push(Vec::new());
-            at += 2;
-            continue;
-        }
-        cookies.last_mut().unwrap().push(input[at]);
-        at += 1;
-    }
-    let keep_empty = limit > 0 && !input.is_empty();
-    while !keep_empty && cookies.last().is_some_and(Vec::is_empty) {
-        cookies.pop();
-    }
-    cookies
-}
-
-fn decode_naively(input: &[u8]) -> Vec<u8> {
-    let mut decoded = Vec::new();
-    let mut at = 0;
-    while at < input.len() {
-        let escape = input
-            .get(at + 1..at + 3)
-            .filter(|digits| input[at] == b'%' && digits.iter().all(u8::is_ascii_hexdigit))
-            .and_then(|digits| std::str::from_utf8(digits).ok())
-            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        decoded.push(escape.unwrap_or(input[at]));
-        at += if escape.is_some() { 3 } else { 1 };
-    }
-    decoded
-}
-
-fn field_naively(field: &[u8]) -> Field {
-    let equals = field.iter().position(|&byte| byte == b'=');
-    let name = decode_naively(&field[..equals.unwrap_or(field.len())]);
-    let value = equals.map(|equals| decode_naively(&field[equals + 1..]));
-    let whole = [&name[..], b"=", value.as_deref().unwrap_or_default()].concat();
-    let text = if is_valid(&whole) {
-        Text::decide
-    } else {
-        Text::from_cp1251
-    };
-    Field {
-        name: text(name),
-        value: value.map(text),
-    }
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(512) })]
 
@@ -254,8 +108,8 @@ proptest! {
     ) {
         let limits = Limits::default();
         let whole = parse(&input, &limits);
-        prop_assert_eq!(&read_head(&pieces(&input, &cuts), &limits), &whole);
-        prop_assert_eq!(&read_head(&single_bytes(&input), &limits), &whole);
+        prop_assert_eq!(&request_head::read(&pieces(&input, &cuts), &limits), &whole);
+        prop_assert_eq!(&request_head::read(&single_bytes(&input), &limits), &whole);
     }
 
     #[test]
@@ -279,8 +133,8 @@ proptest! {
         let sent: Vec<_> =
             headers.iter().map(|(name, value)| (name.as_bytes(), value.trim().as_bytes())).collect();
         prop_assert_eq!(head.headers().collect::<Vec<_>>(), sent);
-        prop_assert_eq!(&read_head(&pieces(&input, &cuts), &limits), &whole);
-        prop_assert_eq!(&read_head(&single_bytes(&input), &limits), &whole);
+        prop_assert_eq!(&request_head::read(&pieces(&input, &cuts), &limits), &whole);
+        prop_assert_eq!(&request_head::read(&single_bytes(&input), &limits), &whole);
     }
 
     #[test]
@@ -293,7 +147,7 @@ proptest! {
     ) {
         let limits = Limits { uri, header_line, header_size, headers, ..Limits::default() };
         let whole = parse(&input, &limits);
-        let split = read_head(&single_bytes(&input), &limits);
+        let split = request_head::read(&single_bytes(&input), &limits);
         // Of several faults, a head in pieces may show another one first.
         prop_assert_eq!(split.is_err(), whole.is_err());
         if whole.is_ok() {
@@ -308,9 +162,9 @@ proptest! {
     ) {
         let body = [b"--bb\r\n", &body[..]].concat();
         let limits = Limits::default();
-        let whole = read_multipart("bb", &[&body], &limits);
-        prop_assert_eq!(&read_multipart("bb", &pieces(&body, &cuts), &limits), &whole);
-        prop_assert_eq!(&read_multipart("bb", &single_bytes(&body), &limits), &whole);
+        let whole = multipart::read("bb", &[&body], &limits);
+        prop_assert_eq!(&multipart::read("bb", &pieces(&body, &cuts), &limits), &whole);
+        prop_assert_eq!(&multipart::read("bb", &single_bytes(&body), &limits), &whole);
     }
 
     #[test]
@@ -326,9 +180,9 @@ proptest! {
         let body = [b"--bb\r\n", &body[..]].concat();
         let limits =
             Limits { header_size, field_value, file_size, parts, files, ..Limits::default() };
-        let whole = read_multipart("bb", &[&body], &limits);
-        prop_assert_eq!(&read_multipart("bb", &pieces(&body, &cuts), &limits), &whole);
-        prop_assert_eq!(&read_multipart("bb", &single_bytes(&body), &limits), &whole);
+        let whole = multipart::read("bb", &[&body], &limits);
+        prop_assert_eq!(&multipart::read("bb", &pieces(&body, &cuts), &limits), &whole);
+        prop_assert_eq!(&multipart::read("bb", &single_bytes(&body), &limits), &whole);
     }
 
     #[test]
@@ -356,7 +210,7 @@ proptest! {
             })
             .collect();
         let limits = Limits::default();
-        let arrived = read_multipart(BOUNDARY, &pieces(&body, &cuts), &limits);
+        let arrived = multipart::read(BOUNDARY, &pieces(&body, &cuts), &limits);
         prop_assert_eq!(arrived, Ok(expected));
     }
 
@@ -364,15 +218,11 @@ proptest! {
     fn urlencoded_fields_are_those_of_a_naive_reading(
         input in soup(FIELD_PIECES),
         max_fields in 0..5_u64,
+        plus_as_space: bool,
     ) {
-        let options = Options { max_fields, plus_as_space: false };
+        let options = Options { max_fields, plus_as_space };
         let fields: Vec<_> = urlencoded::parse(&input, &options).collect();
-        let is_separator = |byte: &u8| *byte == b'&' || *byte == b';';
-        let expected: Vec<_> = split_naively(&input, max_fields as usize, is_separator)
-            .iter()
-            .map(|field| field_naively(field))
-            .collect();
-        prop_assert_eq!(fields, expected);
+        prop_assert_eq!(fields, engine_checks::urlencoded::read_naively(&input, &options));
     }
 
     #[test]
@@ -395,11 +245,7 @@ proptest! {
     #[test]
     fn cookies_are_those_of_a_naive_reading(input in soup(FIELD_PIECES), max in 0..5_u64) {
         let cookies: Vec<_> = cookies::parse(&input, max).collect();
-        let expected: Vec<_> = split_cookies_naively(&input, max as usize)
-            .iter()
-            .map(|cookie| field_naively(cookie))
-            .collect();
-        prop_assert_eq!(cookies, expected);
+        prop_assert_eq!(cookies, engine_checks::cookies::read_naively(&input, max));
     }
 
     #[test]
@@ -419,7 +265,7 @@ fn a_body_cut_anywhere_gives_the_same() {
     let body = b"preamble\r\n--bb\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n1\r\n--bb \r\n\
         Content-Disposition: form-data; name=\"f\"; filename=\"x.txt\"\r\nContent-Type: text/plain\r\n\r\n\
         data\r\n--b\r\n--bbc\r\n-\r\n\r\n--bb\r\n\r\n\r\n--bb--\r\nepilogue";
-    let whole = read_multipart("bb", &[body], &Limits::default());
+    let whole = multipart::read("bb", &[body], &Limits::default());
     let data = b"data\r\n--b\r\n--bbc\r\n-\r\n".to_vec();
     let expected = vec![
         Part::Field(b"a".into(), "1".into()),
@@ -430,7 +276,7 @@ fn a_body_cut_anywhere_gives_the_same() {
     for cut in 0..=body.len() {
         let (first, second) = body.split_at(cut);
         assert_eq!(
-            read_multipart("bb", &[first, second], &Limits::default()),
+            multipart::read("bb", &[first, second], &Limits::default()),
             whole,
             "cut at {cut}"
         );
@@ -447,14 +293,14 @@ fn endless_input_is_refused() {
     let endless = |start: &'static [u8]| {
         std::iter::once(start).chain(std::iter::repeat_n(&b"x"[..], 1 << 17))
     };
-    let head = |start| read_head(&endless(start).collect::<Vec<_>>(), &limits);
+    let head = |start| request_head::read(&endless(start).collect::<Vec<_>>(), &limits);
     assert_eq!(head(b"G"), Err(Exceeded::HeaderLine.into()));
     assert_eq!(head(b"GET /"), Err(Exceeded::Uri.into()));
     assert_eq!(
         head(b"GET / HTTP/1.1\r\nA: "),
         Err(Exceeded::HeaderLine.into())
     );
-    let multipart = |start| read_multipart("bb", &endless(start).collect::<Vec<_>>(), &limits);
+    let multipart = |start| multipart::read("bb", &endless(start).collect::<Vec<_>>(), &limits);
     assert_eq!(multipart(b"--bb\r\n"), Err(Exceeded::PartHeader.into()));
     assert_eq!(multipart(b"--bb\r\n\r\n"), Err(Exceeded::FieldValue.into()));
     assert_eq!(
