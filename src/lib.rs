@@ -49,6 +49,7 @@ fn boot(perl: Perl) -> Result<()> {
     package.define("_defer", server::defer)?;
     package.define("_listeners", listener::listeners)?;
     package.define("_set_writer", server::set_writer)?;
+    package.define("_prepare_directory", server::prepare_directory)?;
 
     functions::define(perl.package("HTTP::Server::EV"))?;
     listener::define(perl.package("HTTP::Server::EV::PortListener"))?;

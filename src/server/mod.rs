@@ -316,6 +316,13 @@ impl Server {
         Ok(())
     }
 
+    /// Removes what dead processes have left in the directory of temporary files.
+    pub fn prepare_temporary_directory(&self) -> Result<()> {
+        self.follow_temporary_directory()?;
+        self.with_engine(|engine| engine.prepare_temporary_directory());
+        Ok(())
+    }
+
     /// The program ends: complete replies get one more chance to be sent,
     /// temporary files go, and whatever Perl code still runs finds nothing here.
     fn shut_down() {
@@ -365,6 +372,12 @@ pub fn set_writer(arguments: &Arguments<'_>) -> Result<Returned> {
         _ => return Err(Error::croak("writer takes 'inline' or 'threads'")),
     };
     Server::start(arguments.perl())?.with_engine(|engine| engine.set_writer(writer));
+    Ok(Returned::Nothing)
+}
+
+/// `_prepare_directory()`: removes what dead processes have left in `$tmp_path`.
+pub fn prepare_directory(arguments: &Arguments<'_>) -> Result<Returned> {
+    Server::start(arguments.perl())?.prepare_temporary_directory()?;
     Ok(Returned::Nothing)
 }
 

@@ -43,6 +43,7 @@ sub new {
     $tmp_path = $self->{tmp_path};
     $backend  = $self->{backend};
     _use_default_disk_backend();
+    _prepare_directory();
     return $instance = $self;
 }
 

@@ -239,6 +239,16 @@ impl Engine {
         self.store.set_directory(directory);
     }
 
+    /// Removes the temporary files that processes have left in the directory which ended without
+    /// a chance to do so: killed, or by a crash of the machine. Those of the living stay. What is
+    /// done here happens anyway when the first file is created, then by a thread if there is one.
+    ///
+    /// From then on the directory is kept open. On file systems without the locks that this
+    /// needs, nothing is removed.
+    pub fn prepare_temporary_directory(&mut self) {
+        self.store.prepare_directory();
+    }
+
     /// How file data is written, from the next file on.
     pub fn set_writer(&mut self, writer: Writer) {
         self.store.set_writer(writer);

@@ -1,12 +1,21 @@
 //! File storage: the only place in the engine that touches files.
 //!
 //! - `temporary_file`: a file that is gone when its last handle is, unless it was kept.
+//! - `directory`: where new files come into, as the application calls it.
+//! - `claim`: a lock in a directory, which keeps the files of the living from being swept.
+//! - `sweep`: removes the files of the dead.
+//! - `temporary_name`, `byte_lock`: what claim and sweep know each other by.
 //! - `writer`: brings file data to disk, at once or by threads, whichever serves better.
 //! - `writer_threads`: the threads, the work they are given, and how it comes back.
 //! - `chunk`: read buffers that are shared between the loop and the threads.
 
+mod byte_lock;
 pub(crate) mod chunk;
+mod claim;
+mod directory;
+mod sweep;
 mod temporary_file;
+mod temporary_name;
 pub(crate) mod writer;
 mod writer_threads;
 

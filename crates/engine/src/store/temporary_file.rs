@@ -2,19 +2,18 @@
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 
+use super::claim::{Location, create_at};
+use super::sweep::LEAVING;
 use super::writer_threads::Removals;
-
-/// Characters in the name of a temporary file: 50 of 62 kinds are 297 bits of randomness.
-const NAME_LENGTH: usize = 50;
 
 /// A handle on a file that is being received or was received.
 ///
@@ -28,20 +27,22 @@ pub struct TemporaryFile {
 
 impl TemporaryFile {
     /// Creates an empty file of mode 0600 under a random name; its path is the directory as it
-    /// was given, `/`, and the name.
+    /// was given, `/`, and the name. If the process is killed the file stays: those that an
+    /// [`Engine`](crate::Engine) creates are swept then.
     ///
     /// # Errors
     ///
     /// What open(2) said.
     pub fn create(directory: &Path) -> io::Result<TemporaryFile> {
-        let (file, _) = TemporaryFile::create_with(directory, None)?;
+        let (location, _) = Location::unclaimed(directory)?;
+        let file = TemporaryFile::new(location, None);
         file.complete();
         Ok(file)
     }
 
     /// Where the file is: the temporary path, or what it was kept as.
     pub fn path(&self) -> PathBuf {
-        self.shared.place().path.clone()
+        self.shared.place().path().to_path_buf()
     }
 
     /// Opens the file where it is, for reading and writing, closed on exec. A symbolic link
@@ -62,7 +63,7 @@ impl TemporaryFile {
 
     /// Whether the file was kept.
     pub fn is_persisted(&self) -> bool {
-        self.shared.place().persisted
+        matches!(*self.shared.place(), Place::Persisted(_))
     }
 
     /// Keeps the file as `to`, replacing what is there. The first call moves it, across file
@@ -88,18 +89,12 @@ impl TemporaryFile {
     pub fn persist(&self, to: &Path) -> io::Result<()> {
         self.ensure_complete()?;
         let _one_at_a_time = self.shared.persisting.lock();
-        let (from, persisted) = {
-            let place = self.shared.place();
-            (place.path.clone(), place.persisted)
-        };
-        if persisted {
-            return copy(&from, to);
+        let place = self.shared.place().clone();
+        match place {
+            Place::Temporary(from) => relocate(&from, to)?,
+            Place::Persisted(from) => return copy(&from, to),
         }
-        relocate(&from, to)?;
-        *self.shared.place() = Place {
-            path: to.to_path_buf(),
-            persisted: true,
-        };
+        *self.shared.place() = Place::Persisted(to.to_path_buf());
         Ok(())
     }
 
@@ -114,29 +109,19 @@ impl TemporaryFile {
         }
     }
 
-    /// Creates a file that is to be received, and opens it. `removals`: where large files are
-    /// unlinked instead of here.
-    pub(super) fn create_with(
-        directory: &Path,
-        removals: Option<Removals>,
-    ) -> io::Result<(TemporaryFile, File)> {
-        let path = random_path(directory)?;
-        let opened = open_new(&path, 0o600)?;
-        let place = Place {
-            path,
-            persisted: false,
-        };
-        let file = TemporaryFile {
+    /// A handle on a new file that is to be received. `removals`: where large files are removed
+    /// instead of here.
+    pub(super) fn new(location: Location, removals: Option<Removals>) -> TemporaryFile {
+        TemporaryFile {
             shared: Arc::new(Shared {
                 size: AtomicU64::new(0),
                 complete: AtomicBool::new(false),
-                place: Mutex::new(place),
+                place: Mutex::new(Place::Temporary(location)),
                 persisting: Mutex::new(()),
                 creator: process::id(),
                 removals,
             }),
-        };
-        Ok((file, opened))
+        }
     }
 
     /// Nothing is written to it any more.
@@ -192,10 +177,19 @@ struct Shared {
     removals: Option<Removals>,
 }
 
-#[derive(Debug)]
-struct Place {
-    path: PathBuf,
-    persisted: bool,
+#[derive(Clone, Debug)]
+enum Place {
+    Temporary(Location),
+    Persisted(PathBuf),
+}
+
+impl Place {
+    fn path(&self) -> &Path {
+        match self {
+            Place::Temporary(location) => &location.path,
+            Place::Persisted(path) => path,
+        }
+    }
 }
 
 impl Shared {
@@ -204,10 +198,9 @@ impl Shared {
     }
 
     fn unlink(&self) {
-        let place = self.place();
-        if !place.persisted && self.creator == process::id() {
-            // Somebody may have removed it before, or the directory.
-            fs::remove_file(&place.path).ok();
+        match &*self.place() {
+            Place::Temporary(location) if self.creator == process::id() => location.remove(),
+            _ => {}
         }
     }
 }
@@ -219,54 +212,99 @@ impl Drop for Shared {
         }
         let size = *self.size.get_mut();
         let place = self.place.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if place.persisted {
+        let Place::Temporary(location) = place else {
             return;
-        }
+        };
         let handed_over = self
             .removals
             .as_ref()
-            .is_some_and(|removals| removals.accepts(size) && removals.push(place.path.clone()));
+            .is_some_and(|removals| removals.accepts(size) && removals.push(location.clone()));
         if !handed_over {
-            fs::remove_file(&place.path).ok();
+            location.remove();
         }
     }
 }
 
-fn relocate(from: &Path, to: &Path) -> io::Result<()> {
-    let file = open_existing(from)?;
-    file.set_permissions(final_permissions())?;
-    let Err(error) = fs::rename(from, to) else {
+fn relocate(from: &Location, to: &Path) -> io::Result<()> {
+    let file = open_existing(&from.path)?;
+    let mode = final_mode();
+    file.set_permissions(permissions(mode | LEAVING))?;
+    let Err(error) = fs::rename(&from.path, to) else {
+        // Where it was wanted it is by now.
+        file.set_permissions(permissions(mode)).ok();
         return Ok(());
     };
-    file.set_permissions(Permissions::from_mode(0o600))?;
+    file.set_permissions(permissions(PRIVATE))?;
     if error.kind() != io::ErrorKind::CrossesDevices {
         return Err(error);
     }
-    copy(from, to)?;
+    copy(&from.path, to)?;
     // The data is where it was wanted; a name that cannot be removed is no failure of that.
-    fs::remove_file(from).ok();
+    from.remove();
     Ok(())
 }
 
-/// Copies by way of a file beside the target, so that nobody sees half of it.
+/// Copies so that nobody sees half of a file, nor finds one if this process is killed meanwhile.
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
     let directory = match to.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let beside = random_path(directory)?;
-    let copied = copy_to_new(from, &beside).and_then(|()| fs::rename(&beside, to));
-    if copied.is_err() {
-        fs::remove_file(&beside).ok();
+    match create_unnamed(directory) {
+        Ok(unnamed) => copy_by_link(from, unnamed, directory, to),
+        // The next attempt tells what is the matter, if it is not the file system.
+        Err(_) => copy_by_name(from, directory, to),
     }
-    copied
 }
 
-fn copy_to_new(from: &Path, to: &Path) -> io::Result<()> {
-    let mut source = File::open(from)?;
-    let mut target = open_new(to, 0o666)?;
-    io::copy(&mut source, &mut target)?;
-    Ok(())
+/// The copy has no name until it is whole. What is there is replaced by way of a second name,
+/// which stays if this process is killed just then.
+fn copy_by_link(from: &Path, mut copy: File, directory: &Path, to: &Path) -> io::Result<()> {
+    io::copy(&mut File::open(from)?, &mut copy)?;
+    match link(&copy, to) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let beside = Location::beside(directory)?;
+            link(&copy, &beside.path)?;
+            fs::rename(&beside.path, to).inspect_err(|_| beside.remove())
+        }
+        // Without /proc there is no way to name it.
+        Err(_) => copy_by_name(from, directory, to),
+    }
+}
+
+/// For file systems that have no files without a name: half a copy stays beside the target if
+/// this process is killed.
+fn copy_by_name(from: &Path, directory: &Path, to: &Path) -> io::Result<()> {
+    let beside = Location::beside(directory)?;
+    let mut copy = create_at(&beside.path, 0o666)?;
+    File::open(from)
+        .and_then(|mut source| io::copy(&mut source, &mut copy))
+        .and_then(|_| fs::rename(&beside.path, to))
+        .inspect_err(|_| beside.remove())
+}
+
+/// See open(2), `O_TMPFILE`, and link(2).
+#[cfg(target_os = "linux")]
+fn create_unnamed(directory: &Path) -> io::Result<File> {
+    let flags = OFlags::WRONLY | OFlags::TMPFILE | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(directory, flags, Mode::from_raw_mode(0o666))?.into())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn create_unnamed(_: &Path) -> io::Result<File> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+fn link(file: &File, to: &Path) -> io::Result<()> {
+    let unnamed = format!("/proc/self/fd/{}", file.as_raw_fd());
+    Ok(rustix::fs::linkat(
+        CWD,
+        unnamed,
+        CWD,
+        to,
+        AtFlags::SYMLINK_FOLLOW,
+    )?)
 }
 
 fn open_existing(path: &Path) -> io::Result<File> {
@@ -277,44 +315,14 @@ fn open_existing(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-fn open_new(path: &Path, mode: u32) -> io::Result<File> {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .custom_flags((OFlags::NOFOLLOW | OFlags::CLOEXEC).bits() as i32)
-        .mode(mode)
-        .open(path)
+const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
+
+fn final_mode() -> Mode {
+    Mode::from_raw_mode(0o666 & !umask())
 }
 
-fn random_path(directory: &Path) -> io::Result<PathBuf> {
-    let mut path = directory.as_os_str().as_bytes().to_vec();
-    path.push(b'/');
-    path.extend_from_slice(&random_name()?);
-    Ok(PathBuf::from(std::ffi::OsString::from_vec(path)))
-}
-
-fn random_name() -> io::Result<[u8; NAME_LENGTH]> {
-    const ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
-    /// Bytes from here on are thrown away, so that every character is as likely as the others.
-    const FAIR: u8 = 248;
-
-    let mut name = [0; NAME_LENGTH];
-    let mut filled = 0;
-    while filled < NAME_LENGTH {
-        let mut random = [0; 64];
-        getrandom::fill(&mut random)?;
-        let fair = random.iter().filter(|byte| **byte < FAIR);
-        for (place, byte) in name.iter_mut().skip(filled).zip(fair) {
-            *place = ALPHABET[usize::from(*byte) % ALPHABET.len()];
-            filled += 1;
-        }
-    }
-    Ok(name)
-}
-
-fn final_permissions() -> Permissions {
-    Permissions::from_mode(0o666 & !umask())
+fn permissions(mode: Mode) -> Permissions {
+    Permissions::from_mode(mode.as_raw_mode())
 }
 
 /// The umask can be asked for only by setting it, which another thread might see; Linux tells

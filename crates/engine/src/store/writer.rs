@@ -11,6 +11,8 @@ use mio::Waker;
 
 use super::TemporaryFile;
 use super::chunk::Chunk;
+use super::directory::Directory;
+use super::sweep::sweep;
 use super::temporary_file::WeakTemporaryFile;
 use super::writer_threads::{Done, Perform, Work, Write, WriterThreads};
 use crate::event::{RequestId, WorkId};
@@ -70,7 +72,7 @@ pub(crate) struct OpenedFile {
 
 /// The files of one engine.
 pub(crate) struct Store {
-    directory: PathBuf,
+    directory: Directory,
     writer: Writer,
     threads: WriterThreads,
     /// The only one that lasts: the threads have theirs while they use it.
@@ -86,7 +88,7 @@ impl Store {
     pub(crate) fn new(directory: PathBuf, waker: Waker) -> Store {
         let waker = Arc::new(waker);
         Store {
-            directory,
+            directory: Directory::new(directory),
             writer: Writer::default(),
             threads: WriterThreads::new(&waker),
             waker,
@@ -99,7 +101,11 @@ impl Store {
     }
 
     pub(crate) fn set_directory(&mut self, directory: PathBuf) {
-        self.directory = directory;
+        self.directory.set_path(directory);
+    }
+
+    pub(crate) fn prepare_directory(&mut self) {
+        self.directory.prepare();
     }
 
     pub(crate) fn set_writer(&mut self, writer: Writer) {
@@ -116,7 +122,9 @@ impl Store {
             Writer::Inline => None,
             Writer::Threads | Writer::ThreadsOnly => Some(self.threads.removals()),
         };
-        let (file, opened) = TemporaryFile::create_with(&self.directory, removals)?;
+        let (location, opened) = self.directory.create_file()?;
+        self.sweep_claimed_directory();
+        let file = TemporaryFile::new(location, removals);
         if self.files.len() == self.files.capacity() {
             self.files.retain(WeakTemporaryFile::is_live);
         }
@@ -208,6 +216,7 @@ impl Store {
         if let Some(waker) = waker {
             self.waker = Arc::new(waker);
         }
+        self.directory.after_fork();
         self.threads = WriterThreads::new(&self.waker);
         if !has_loop {
             self.threads.finish();
@@ -228,6 +237,21 @@ impl Store {
         self.threads.take_done();
         for file in self.files.drain(..) {
             file.remove();
+        }
+    }
+
+    /// The directory may be large: where there are threads, the loop does not wait for it.
+    fn sweep_claimed_directory(&mut self) {
+        let Some(directory) = self.directory.take_unswept() else {
+            return;
+        };
+        let left = match self.writer {
+            Writer::Inline => Err(directory),
+            Writer::Threads | Writer::ThreadsOnly => self.threads.sweep(directory),
+        };
+        if let Err(directory) = left {
+            // What cannot be removed now, the next process tries again.
+            sweep(directory).ok();
         }
     }
 

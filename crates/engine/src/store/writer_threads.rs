@@ -1,11 +1,12 @@
-//! Threads that write files, remove large ones, and do other work that blocks.
+//! Threads that write files, remove those that are large or of the dead, and do other work that
+//! blocks.
 
 use std::collections::VecDeque;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::panic::{self, AssertUnwindSafe};
-use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -16,6 +17,8 @@ use rustix::process::setpriority_process;
 
 use super::TemporaryFile;
 use super::chunk::Chunk;
+use super::claim::Location;
+use super::sweep::sweep;
 use super::temporary_file::FileKey;
 use crate::event::{RequestId, WorkId};
 
@@ -36,7 +39,8 @@ enum Job {
     Write(Write),
     Work(Work),
     /// Nobody has the file open any more, so whoever removes it waits for the disk.
-    Remove(PathBuf),
+    Remove(Location),
+    Sweep(OwnedFd),
 }
 
 /// Work, and the file whose works are done one by one, in the order they came.
@@ -113,6 +117,17 @@ impl WriterThreads {
         }
     }
 
+    /// Gives the directory back likewise.
+    pub(super) fn sweep(&self, directory: OwnedFd) -> Result<(), OwnedFd> {
+        match self.accepting() {
+            Some(queue) => {
+                self.push(queue, Job::Sweep(directory));
+                Ok(())
+            }
+            None => Err(directory),
+        }
+    }
+
     /// What was done since the last call.
     pub(super) fn take_done(&self) -> Vec<Done> {
         std::mem::take(&mut *lock(&self.shared.done))
@@ -165,10 +180,10 @@ impl Removals {
     }
 
     /// Whether it will be done.
-    pub(super) fn push(&self, path: PathBuf) -> bool {
+    pub(super) fn push(&self, location: Location) -> bool {
         match self.0.accepting() {
             Some(queue) => {
-                self.0.push(queue, Job::Remove(path));
+                self.0.push(queue, Job::Remove(location));
                 true
             }
             None => false,
@@ -267,8 +282,13 @@ fn run(shared: &Shared) {
                 finished_file = work.file;
                 Done::Work(work.id, perform_safely(work.perform))
             }
-            Job::Remove(path) => {
-                fs::remove_file(path).ok();
+            Job::Remove(location) => {
+                location.remove();
+                continue;
+            }
+            Job::Sweep(directory) => {
+                // Nobody waits for it, and the next process tries again.
+                sweep(directory).ok();
                 continue;
             }
         };

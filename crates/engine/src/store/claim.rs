@@ -1,0 +1,183 @@
+//! A process's claim on the files it has in a directory: as long as it lives, no sweep takes them.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use rustix::fs::{AtFlags, Mode, OFlags};
+
+use super::byte_lock;
+use super::temporary_name::{self, Tag};
+
+/// Which directory it is, whatever it is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+impl Identity {
+    /// Of the directory that is there now.
+    pub(super) fn at(path: &Path) -> io::Result<Identity> {
+        Ok(Identity::of(&fs::metadata(path)?))
+    }
+
+    fn of(metadata: &fs::Metadata) -> Identity {
+        Identity {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+        }
+    }
+}
+
+/// A lock in a directory, and names of files that lead to it.
+///
+/// Files are created and removed through the descriptor that has the lock: they are where they
+/// are protected, whatever becomes of the directory's path.
+#[derive(Debug)]
+pub(super) struct Claim {
+    pub(super) identity: Identity,
+    tag: Tag,
+    /// Nothing, once a forked child has let go of its parent's claim.
+    directory: RwLock<Option<OwnedFd>>,
+}
+
+impl Claim {
+    /// # Errors
+    ///
+    /// The directory cannot be read, or its file system has no locks that everybody sees.
+    pub(super) fn take(path: &Path) -> io::Result<Claim> {
+        let directory = File::from(rustix::fs::open(path, A_DIRECTORY, Mode::empty())?);
+        let identity = Identity::of(&directory.metadata()?);
+        let tag = Tag::random()?;
+        byte_lock::hold(directory.as_fd(), tag.offset())?;
+        Ok(Claim {
+            identity,
+            tag,
+            directory: RwLock::new(Some(directory.into())),
+        })
+    }
+
+    /// The directory, opened anew: through this, the claim is another's.
+    pub(super) fn reopen(&self) -> io::Result<OwnedFd> {
+        self.within(|directory| {
+            Ok(rustix::fs::openat(
+                directory,
+                c".",
+                A_DIRECTORY,
+                Mode::empty(),
+            )?)
+        })
+    }
+
+    /// In a forked child: ends its part in the claim. The parent's lasts as long as the parent.
+    pub(super) fn let_go(&self) {
+        // A thread of the parent may have been using it, and will never be through with it here:
+        // then it lasts as long as this process.
+        if let Ok(mut directory) = self.directory.try_write() {
+            directory.take();
+        }
+    }
+
+    fn create_file(&self, name: &str) -> io::Result<File> {
+        self.within(|directory| {
+            let mode = Mode::RUSR | Mode::WUSR;
+            Ok(rustix::fs::openat(directory, name, NEW_FILE, mode)?.into())
+        })
+    }
+
+    fn remove_file(&self, name: &str) -> io::Result<()> {
+        self.within(|directory| Ok(rustix::fs::unlinkat(directory, name, AtFlags::empty())?))
+    }
+
+    fn within<T>(&self, act: impl FnOnce(BorrowedFd<'_>) -> io::Result<T>) -> io::Result<T> {
+        let directory = self
+            .directory
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        match &*directory {
+            Some(directory) => act(directory.as_fd()),
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+}
+
+const A_DIRECTORY: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::CLOEXEC);
+
+const NEW_FILE: OFlags = OFlags::RDWR
+    .union(OFlags::CREATE)
+    .union(OFlags::EXCL)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
+
+/// Where a temporary file is, and under whose protection.
+#[derive(Clone, Debug)]
+pub(super) struct Location {
+    /// The directory as it was given, a slash, and the name.
+    pub(super) path: PathBuf,
+    claim: Option<Claimed>,
+}
+
+#[derive(Clone, Debug)]
+struct Claimed {
+    claim: Arc<Claim>,
+    name: String,
+}
+
+impl Location {
+    /// Creates a file of mode 0600 that no sweep takes while the claim lasts. `directory` is the
+    /// path of the one that is claimed.
+    pub(super) fn claimed(directory: &Path, claim: &Arc<Claim>) -> io::Result<(Location, File)> {
+        let name = temporary_name::claimed(claim.tag)?;
+        let file = claim.create_file(&name)?;
+        let location = Location {
+            path: path_of(directory, &name),
+            claim: Some(Claimed {
+                claim: Arc::clone(claim),
+                name,
+            }),
+        };
+        Ok((location, file))
+    }
+
+    /// Creates a file of mode 0600 that no sweep ever takes.
+    pub(super) fn unclaimed(directory: &Path) -> io::Result<(Location, File)> {
+        let location = Location::beside(directory)?;
+        let file = create_at(&location.path, 0o600)?;
+        Ok((location, file))
+    }
+
+    /// A free place in the directory, that no sweep looks at.
+    pub(super) fn beside(directory: &Path) -> io::Result<Location> {
+        let path = path_of(directory, &temporary_name::unclaimed()?);
+        Ok(Location { path, claim: None })
+    }
+
+    /// Removes the file from where it was created. Somebody may have removed it before, or the
+    /// directory.
+    pub(super) fn remove(&self) {
+        match &self.claim {
+            Some(Claimed { claim, name }) => claim.remove_file(name).ok(),
+            None => fs::remove_file(&self.path).ok(),
+        };
+    }
+}
+
+/// Creates a file, unless there is something by that name.
+pub(super) fn create_at(path: &Path, mode: u32) -> io::Result<File> {
+    let mode = Mode::from_raw_mode(mode);
+    Ok(rustix::fs::open(path, NEW_FILE, mode)?.into())
+}
+
+/// `Path::join` would leave out the slash behind one, and what callers see is exact.
+fn path_of(directory: &Path, name: &str) -> PathBuf {
+    let mut path = directory.as_os_str().to_owned();
+    path.push("/");
+    path.push(name);
+    PathBuf::from(path)
+}

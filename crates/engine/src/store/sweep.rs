@@ -1,0 +1,59 @@
+//! Removes the temporary files of processes that are dead.
+
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use rustix::fs::{AtFlags, Dir, FileType, Mode, Stat};
+use rustix::process::geteuid;
+
+use super::byte_lock;
+use super::temporary_name;
+
+/// A file on its way out of the directory has this bit besides its final mode, so that what is
+/// saved is told from what is not. It means nothing else for a file on Linux, where the sweep is.
+pub(super) const LEAVING: Mode = if cfg!(target_os = "linux") {
+    Mode::SVTX
+} else {
+    Mode::empty()
+};
+
+/// Removes each file that this user has in the directory and whose owner is dead; returns how many
+/// these were. The directory has to be opened for this alone: through the descriptor that has a
+/// claim, the claim cannot be seen.
+///
+/// # Errors
+///
+/// What read(2) said. What cannot be removed stays, and is no error.
+pub(super) fn sweep(directory: OwnedFd) -> io::Result<usize> {
+    let mut directory = Dir::new(directory)?;
+    let mut removed = 0;
+    while let Some(entry) = directory.read() {
+        let entry = entry?;
+        if remove_if_dead(directory.fd()?, &entry).unwrap_or(false) {
+            removed += 1;
+        }
+    }
+    Ok(removed)
+}
+
+fn remove_if_dead(directory: BorrowedFd<'_>, entry: &rustix::fs::DirEntry) -> io::Result<bool> {
+    let name = entry.file_name();
+    let Some(owner) = temporary_name::owner(name.to_bytes()) else {
+        return Ok(false);
+    };
+    let status = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    if !is_temporary(&status) || byte_lock::is_held(directory, owner.offset())? {
+        return Ok(false);
+    }
+    rustix::fs::unlinkat(directory, name, AtFlags::empty())?;
+    Ok(true)
+}
+
+/// A file that was saved, under whatever name, has another mode.
+fn is_temporary(status: &Stat) -> bool {
+    let mode = Mode::from_raw_mode(status.st_mode);
+    let is_private = mode == Mode::RUSR | Mode::WUSR;
+    FileType::from_raw_mode(status.st_mode) == FileType::RegularFile
+        && status.st_uid == geteuid().as_raw()
+        && (is_private || mode.intersects(LEAVING))
+}
