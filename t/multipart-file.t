@@ -7,7 +7,6 @@ use warnings;
 
 use File::Temp qw(tempdir);
 use FindBin;
-use POSIX        qw(SIGUSR1);
 use Scalar::Util qw(isweak);
 use Test::More;
 
@@ -453,25 +452,6 @@ for my $backend ( backends() ) {
         $server->stop;
         is_deeply [ $server->files_left ], [], 'it is removed, and the exit status is 0';
     };
-
-    subtest "A process that a signal kills leaves the file to cleanup, with $backend" =>
-      sub {
-        my $server = start( $backend, sub { push @kept, $_[1]; report('kept') } );
-        $server->upload(@PART);
-        $server->await('kept');
-        kill USR1 => $server->pid;
-        $server->ended( status => 'signal ' . SIGUSR1 );
-        is scalar( my @left = $server->files_left ), 1, 'nobody could remove it';
-        my $next = TestServer->start(
-            sub {
-                report( removed => $_[0]->new_server->cleanup );
-                $_[0]->listen( sub { } );
-            },
-            directory => $server->directory
-        );
-        is $next->await('removed'), 1, 'the next process does';
-        $next->stop;
-      };
 }
 
 subtest 'The backend may be changed between requests, and within' => sub {

@@ -593,8 +593,9 @@ unless it has dropped or stopped the request (RFC 9110, section 10.1.1).
 Removes all plain files in the directory of temporary files, and returns how many
 it removed, or nothing if the directory cannot be read. Files whose names begin with
 a dot stay, and so does what is in directories there. It also removes files that are
-being received just now, and files of other programs. Meant for the start of a
-program, after one that was killed: usually temporary files go by themselves.
+being received just now, those of other processes too, and files of other programs.
+You hardly need it: temporary files go by themselves, and those of a program that was
+killed go when the next one calls L</new>. See L</Temporary files>.
 
 =head2 listen
 
@@ -722,8 +723,8 @@ of the program.
 
 The directory for temporary files; F<./upload_tmpfiles/> by default. It is made if it
 is not there, though not the directories above it. Have it on the file system to which
-files are saved: they are then moved by renaming. Each process should have a directory
-that nobody else writes to.
+files are saved: they are then moved by renaming. Several processes may share it; see
+L</Temporary files>. Only the user that the program runs as should be able to write to it.
 
 =back
 
@@ -860,8 +861,33 @@ Perl does not run the handlers in C<%SIG> while EV waits. Use C<EV::signal>:
 
     my $interrupt = EV::signal(INT => sub { EV::break });
 
-Temporary files are removed when the program ends by itself. After a signal that
-kills it, the next start may call L</cleanup>.
+Temporary files are removed when the program ends by itself. Those of a program that
+a signal has killed are removed later: see L</Temporary files>.
+
+=head2 Temporary files
+
+A temporary file is removed when nothing holds its L<HTTP::Server::EV::MultipartFile> any
+more, or when the process ends, by itself or by C<exit>, unless it was saved. A process that
+is killed, calls C<POSIX::_exit> or C<exec>, or goes with the whole machine, cannot do that.
+What it leaves is removed by the next process that uses the directory: in L</new>, before
+L</listen>; in a child of C<fork> with the first file it receives; and when a file comes
+into a directory that L</$HTTP::Server::EV::tmp_path> has not named before. So in a directory
+that no process uses any more, files may stay.
+
+Each process holds a lock in the directory, which the system lets go of when the process
+ends, and the names of its files tell which lock that is. Nothing is removed whose owner
+lives, so any number of servers may share a directory, also from containers that share
+a volume. Removed are only plain files with such a name, of the same user, of mode 0600:
+not what was saved, and no file of your own. Children that the process has forked, and that
+neither end, run a program nor return to the loop, have its lock as well: while they live,
+what it left stays. The lock costs one open descriptor.
+
+This is so for 64-bit Linux, and for the file systems of one machine: ext4, XFS, Btrfs, ZFS,
+F2FS, bcachefs, tmpfs, overlayfs and a few old ones. On others, such as NFS, whose locks not everybody
+can see, nothing is removed for the dead; there call L</cleanup> at the start of a
+program that has a directory for itself.
+
+Do not keep a file in this directory under its temporary name.
 
 =head2 Processes
 

@@ -340,3 +340,62 @@ fn umask() -> u32 {
         mask.bits()
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::os::unix::fs::symlink;
+
+    type Copy = fn(&Path, &Path) -> io::Result<()>;
+
+    /// As file systems have it that know files without names, and as others do.
+    const WAYS: [(&str, Copy); 2] = [
+        ("copy", copy),
+        ("copy_by_name", |from, to| {
+            copy_by_name(from, to.parent().unwrap(), to)
+        }),
+    ];
+
+    fn names(directory: &Path) -> usize {
+        fs::read_dir(directory).unwrap().count()
+    }
+
+    #[test]
+    fn a_copy_is_whole_and_leaves_nothing_beside_it() {
+        for (way, copy) in WAYS {
+            let here = tempfile::tempdir().unwrap();
+            let from = here.path().join("from");
+            fs::write(&from, "content").unwrap();
+            let directory = here.path().join("to");
+            fs::create_dir(&directory).unwrap();
+            symlink("nowhere", directory.join("dangling")).unwrap();
+            fs::write(directory.join("replaced"), "what was there").unwrap();
+            for (count, name) in [(3, "new"), (3, "replaced"), (3, "dangling")] {
+                let to = directory.join(name);
+                copy(&from, &to).unwrap();
+                assert_eq!(fs::read_to_string(&to).unwrap(), "content", "{way}: {name}");
+                assert!(to.symlink_metadata().unwrap().is_file(), "{way}: {name}");
+                assert_eq!(names(&directory), count, "{way}: {name}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_copy_that_fails_leaves_nothing() {
+        for (way, copy) in WAYS {
+            let here = tempfile::tempdir().unwrap();
+            let from = here.path().join("from");
+            fs::write(&from, "content").unwrap();
+            let directory = here.path().join("to");
+            fs::create_dir(&directory).unwrap();
+            copy(&here.path().join("no such file"), &directory.join("a")).unwrap_err();
+            assert_eq!(names(&directory), 0, "{way}");
+            copy(&from, &directory.join("no such directory/a")).unwrap_err();
+            assert_eq!(names(&directory), 0, "{way}");
+            fs::create_dir(directory.join("in the way")).unwrap();
+            copy(&from, &directory.join("in the way")).unwrap_err();
+            assert_eq!(names(&directory), 1, "{way}");
+        }
+    }
+}

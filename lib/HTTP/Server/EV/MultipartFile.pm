@@ -180,6 +180,11 @@ moves the file: by renaming within a file system, else by copying. Later calls c
 from there. The mode of the file becomes what your umask leaves of 0666. The handle that
 L</fh> has opened is let go of.
 
+Nobody finds half of a file under this path, whenever the process is killed. Where the file
+is copied and something is replaced, a whole copy may stay beside it, under a name of
+50 letters and digits, if the process is killed between two calls of the system; on file
+systems without C<O_TMPFILE> (see open(2)), such as NFS, also half a copy.
+
 The callback may be left out. It is called with 1, or with 0 after a warning
 C<PACKAGE failed to move file PATH to DESTINATION - REASON>; nothing has changed then,
 and the next call may succeed.
