@@ -104,6 +104,42 @@ subtest 'die and next in a thread' => sub {
     $server->stop( stderr => qr/\A(?:ERROR IN CALLBACK: in a thread\n){2}\z/ );
 };
 
+subtest 'next leaves a thread that goes on in a loop of another callback' => sub {
+    my $server = start(
+        sub {
+            my ($cgi) = @_;
+            $cgi->header;
+            $cgi->print('begun');
+            report('parked');
+            park();
+            $cgi->next;
+        },
+        beside => sub {
+            my ($server) = @_;
+            my $socket = IO::Socket::INET->new( LocalAddr => '127.0.0.1', Listen => 5 )
+              or die "Cannot listen: $@";
+            my $run = sub {
+                my ($cgi) = @_;
+                rouse_all();
+                EV::run( EV::RUN_NOWAIT() ) for 1 .. 3;
+                $cgi->header;
+                $cgi->print('after the loop');
+            };
+            $server->listen( $socket, $run );
+            report( port => $socket->sockport );
+        }
+    );
+    my $port   = $server->await('port');
+    my $client = $server->connect;
+    $client->send( request_bytes( GET => '/' ) );
+    $server->await('parked');
+    my $other = TestServer::Client->new($port);
+    $other->send( request_bytes( GET => '/' ) );
+    is $other->response->{body},  'after the loop', 'the callback that runs the loop';
+    is $client->response->{body}, 'begun',          'the thread';
+    $server->stop;
+};
+
 # Not in a subtest, whose own destructors would complain in the child: exit in a thread
 # leaves the main thread as it stands.
 {

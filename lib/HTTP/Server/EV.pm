@@ -239,6 +239,10 @@ during which you took the socket: by C<fh>, C<fd> or C<copy>;
 
 =item *
 
+with a C<Transfer-Encoding> of yours;
+
+=item *
+
 that is shorter than the C<Content-Length> you gave it;
 
 =item *

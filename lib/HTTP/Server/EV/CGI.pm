@@ -75,8 +75,9 @@ sub next {
     return $self->drop if !$self->{received};
 
     # The label would be found beyond a loop that runs within the callback, but
-    # nobody can jump out of the C code of that.
-    Carp::croak(q{Can't find label NEXT_REQ}) if _is_in_nested_loop();
+    # nobody can jump out of the C code of that. A thread has no other's loop below it.
+    Carp::croak(q{Can't find label NEXT_REQ})
+      if !HTTP::Server::EV::PortListener::_is_in_thread() && _is_in_nested_loop();
     goto NEXT_REQ;
 }
 

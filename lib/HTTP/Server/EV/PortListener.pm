@@ -7,6 +7,9 @@ use warnings;
 
 our $VERSION = '1.000';
 
+# The threads that run a main callback, as "$Coro::current" names them.
+my %is_thread;
+
 sub CLONE_SKIP { return 1 }
 
 # Called by the core with the main callback and a complete request, which stays in @_ for
@@ -26,11 +29,14 @@ sub _run_callback_in_thread {
     require Coro;
     my $running = { cgi => $cgi };
     my $thread  = Coro::async( \&_run_thread, $callback, $running );
+    my $name    = "$thread";
+    $is_thread{$name} = 1;
 
     # A thread that is cancelled never comes to its end, and neither would the reply: what
     # was in the hands of the thread may be left over.
     $thread->on_destroy(
         sub {
+            delete $is_thread{$name};
             my $unfinished = delete $running->{cgi} or return;
             $unfinished->_finish;
             $unfinished->close;
@@ -50,6 +56,12 @@ sub _run_thread {
     } or _warn_of($@);
     delete $running->{cgi};
     return;
+}
+
+# Whether this is one of those threads.
+sub _is_in_thread {
+    no warnings 'once';
+    return $Coro::current && $is_thread{"$Coro::current"};
 }
 
 # The exception's own string, and a handler of `$SIG{__WARN__}`, may die in their turn.
