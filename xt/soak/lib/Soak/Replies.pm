@@ -33,7 +33,7 @@ my %REPLIES = (
     },
     child => sub {
         my ( $cgi, $text ) = @_;
-        $cgi->copy( my $socket = gensym );
+        my $socket = copy_of($cgi) or return;
         forked( sub { print_to( $socket, whole($text) ) } );
     },
     chunks => sub {
@@ -56,7 +56,7 @@ my %REPLIES = (
     },
     copied => sub {
         my ( $cgi, $text ) = @_;
-        $cgi->copy( my $socket = gensym );
+        my $socket = copy_of($cgi) or return;
         print_to( $socket, whole($text) );
         close $socket;
     },
@@ -179,6 +179,15 @@ sub reply_by { return $REPLIES{ $_[0] } }
 sub die_planned {
     count('exceptions');
     die "as planned in $$\n";
+}
+
+# A handle on the socket, unless the client has gone.
+sub copy_of {
+    my ($cgi) = @_;
+    my $handle = gensym;
+    return $handle if eval { $cgi->copy($handle) };
+    die $@         if $@ !~ /\ACan`t attach socket handle at /;
+    return;
 }
 
 # Forks; the child does its work and ends, then the parent goes on.

@@ -23,8 +23,8 @@ sub children {
 
 # What each descriptor is of: a name without the number that tells sockets apart.
 sub descriptors {
-    my ($pid) = @_;
-    my @links = map { readlink "/proc/$pid/fd/$_" } _entries("/proc/$pid/fd");
+    my ($pid)  = @_;
+    my @links  = map { readlink "/proc/$pid/fd/$_" } _entries("/proc/$pid/fd");
     my @sorted = sort map { s/:\[[0-9]+\]\z//r } grep { defined } @links;
     return @sorted;
 }

@@ -415,8 +415,7 @@ sub named {
 }
 
 sub pausing {
-    return
-      map { $_->{name} }
+    return map { $_->{name} }
       grep { $_->{pauses} && $_->{name} !~ /\A(?:killed|retired)\z/ } @addresses;
 }
 
