@@ -9,7 +9,7 @@ use warnings;
 use Digest::SHA qw(sha1_hex sha512);
 use Exporter    qw(import);
 
-our @EXPORT_OK = qw(bytes_of reversed told);
+our @EXPORT_OK = qw(bytes_of large_pieces reversed told);
 
 # Any byte follows any other in it, line ends and zeros among them.
 my $POOL   = join q{}, map { sha512($_) } 0 .. 16_383;
@@ -24,6 +24,13 @@ sub bytes_of {
     return $first if $beyond <= 0;
     my $whole = int( $beyond / length $POOL );
     return $first . $POOL x $whole . substr $POOL, 0, $beyond % length $POOL;
+}
+
+# What a large reply, up to some megabytes, has behind its text. A perl keeps the memory of its
+# variables, so none of them is large.
+sub large_pieces {
+    my ($number) = @_;
+    return map { bytes_of( $number + $_, 60_000 ) } 1 .. $number % 50;
 }
 
 # told( id => 7, method => 'POST', token => 'a', fields => [ [ name => 'value' ] ],

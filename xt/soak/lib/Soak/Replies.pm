@@ -13,7 +13,7 @@ use Exporter   qw(import);
 use IO::Select ();
 use Symbol     qw(gensym);
 
-use Soak::Content qw(reversed);
+use Soak::Content qw(large_pieces reversed);
 use Soak::State   qw(after between count keep watch);
 
 our @EXPORT_OK = qw(reply_by);
@@ -93,6 +93,11 @@ my %REPLIES = (
         $cgi->flush;
         keep($cgi);
     },
+    large => sub {
+        my ( $cgi, $text ) = @_;
+        plain( $cgi, $text );
+        $cgi->print($_) for large_pieces( $cgi->get('id')->[0] );
+    },
     late => sub {
         my ( $cgi, $text ) = @_;
         after( between(0.02), sub { plain( $cgi, $text ) } );
@@ -142,7 +147,8 @@ my %REPLIES = (
     },
     socket => sub {
         my ( $cgi, $text ) = @_;
-        print_to( $cgi->fh, whole($text) );
+        my $socket = eval { $cgi->fh } or return;
+        print_to( $socket, whole($text) );
     },
     system => sub {
         my ( $cgi, $text ) = @_;

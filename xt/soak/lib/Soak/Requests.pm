@@ -9,13 +9,13 @@ use Digest::SHA qw(sha256_hex);
 use Encode      qw(encode_utf8);
 use Exporter    qw(import);
 
-use Soak::Content qw(bytes_of told);
+use Soak::Content qw(bytes_of large_pieces told);
 
 our @EXPORT_OK = qw(any_of ask bytes_in_chunks length_up_to random_request);
 
 # See Soak::Replies. Those after which the connection goes on, those that end it, and those
 # that are none.
-my @ANYWHERE = qw(attached closed cookies executed handle hints kept late length
+my @ANYWHERE = qw(attached closed cookies executed handle hints kept large late length
   nested no_content pieces plain plain plain system tied waits);
 my @AT_ONCE    = ( @ANYWHERE, qw(dies next) );
 my @FOR_OLD    = qw(attached handle hints late length pieces plain printed waits);
@@ -194,7 +194,7 @@ sub size_for {
     my ( $request, %option ) = @_;
     return length_up_to(20_000)
       if $option{is_small} || $IS_WRITTEN_AT_ONCE{ $request->{reply} };
-    return length_up_to( rand() < 0.03 ? 3_000_000 : 300_000 );
+    return length_up_to(60_000);
 }
 
 sub write_bytes {
@@ -257,6 +257,7 @@ sub expect {
         ],
         size => $request->{size},
     );
+    $request->{text} .= join q{}, large_pieces( $request->{id} ) if $reply eq 'large';
     $request->{text} = q{} if $request->{status} == 204 || $request->{method} eq 'HEAD';
     return;
 }

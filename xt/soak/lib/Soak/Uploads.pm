@@ -51,7 +51,7 @@ my %READINGS = (
         my $first = digest_of( $file->fh );
         $file->save($path);
         my $second = digest_at($path);
-        unlink $path;
+        remove($path);
         $callback->( $first eq $second ? $first : "$first $second" );
     },
     path => sub {
@@ -66,7 +66,7 @@ my %READINGS = (
             sub {
                 my ($saved) = @_;
                 my $digest = $saved ? digest_at($path) : 'not saved';
-                unlink $path;
+                remove($path);
                 $callback->($digest);
             }
         );
@@ -76,7 +76,7 @@ my %READINGS = (
         my ( $first, $second )   = ( saved_path(), saved_path() );
         my $compare = sub {
             my @digests = map { digest_at($_) } $first, $second;
-            unlink $first, $second;
+            remove($_) for $first, $second;
             $callback->( $digests[0] eq $digests[1] ? $digests[0] : "@digests" );
         };
         $file->save( $first, sub { $file->save( $second, $compare ) } );
@@ -132,14 +132,17 @@ sub read_files {
     return read_next( \@files, $READINGS{$way}, [], $callback );
 }
 
+# A worker that is forked meanwhile leaves the files to its parent.
 sub read_next {
     my ( $files, $reading, $told, $callback ) = @_;
     my $next = shift @{$files} or return $callback->( @{$told} );
     my ( $field, $file ) = @{$next};
+    my $process = $$;
     $reading->(
         $file,
         sub {
             my ($digest) = @_;
+            return if $$ != $process;
             my $streamed = $file->{digest} ? $file->{digest}->clone->hexdigest : $digest;
             $digest = "$digest, but $streamed came" if $streamed ne $digest;
             push @{$told}, [ $field, encode_utf8( $file->name ), $file->size, $digest ];
@@ -176,6 +179,13 @@ sub digest_of {
 sub saved_path {
     $number++;
     return "$directory/$$-$number";
+}
+
+# If it is this process's own.
+sub remove {
+    my ($path) = @_;
+    unlink $path if $path =~ m{/$$-[0-9]+\z};
+    return;
 }
 
 1;

@@ -14,6 +14,7 @@ use Soak::Application ();
 use Soak::Listeners   ();
 use Soak::Replies     ();
 use Soak::State       qw(after count);
+use Soak::Uploads     ();
 
 # So many serve each listener.
 my $WORKERS = 2;
@@ -83,12 +84,14 @@ sub retire_all {
     return;
 }
 
-# In the middle of a nested loop a worker would go on with what the parent is at.
+# In the middle of a nested loop, and with threads that are about to run, a worker would go
+# on with what the parent is at.
 sub replace {
     my ($name) = @_;
-    return                                        if $is_over;
-    return after( 0.001, sub { replace($name) } ) if Soak::Replies::is_nested();
-    return                                        if !fork_worker($name);
+    return if $is_over;
+    return after( 0.001, sub { replace($name) } )
+      if Soak::Replies::is_nested() || $INC{'Coro.pm'} && Coro::nready();
+    return if !fork_worker($name);
     Soak::Listeners::stop_others($name);
     Soak::Listeners::listener($name)->start;
     return;
@@ -114,7 +117,7 @@ sub fork_worker {
     return 0;
 }
 
-# A worker that is killed leaves its temporary files, which its successors' are kept from.
+# A worker that is killed may leave files, saved ones for ever.
 sub become_worker {
     $is_worker = 1;
     Soak::State::forget();
@@ -127,6 +130,7 @@ sub become_worker {
     );
     $_->keepalive(0) for @watchers;
     $HTTP::Server::EV::tmp_path = "$directory/workers";
+    Soak::Uploads::save_to("$directory/workers");
     return;
 }
 
