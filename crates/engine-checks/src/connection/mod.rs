@@ -324,6 +324,7 @@ impl World {
     /// Clients send and read what there is, and the application answers. Returns whether anything
     /// has moved.
     fn go_on(&mut self) -> bool {
+        self.settle();
         let mut moved = false;
         for (client, _) in &mut self.clients {
             moved |= client.send(usize::MAX);
