@@ -135,20 +135,19 @@ impl Engine {
     /// A request that failed or was dropped is over for everybody, whoever has a duplicate of its
     /// descriptor; but what was written to one is to arrive.
     pub(super) fn end_for_all(&mut self, slot: usize) {
-        match self.connections.get_mut(slot) {
-            Some(connection) if connection.bypassed => {
-                connection.release();
-                self.linger(slot);
-                self.drained(slot);
-            }
+        match self.connections.get(slot) {
+            Some(connection) if connection.bypassed => self.linger(slot),
             _ => self.close_gently(slot),
         }
+        self.drained(slot);
     }
 
+    /// Whatever request there was is over.
     pub(super) fn linger(&mut self, slot: usize) {
         let Some(connection) = self.connections.get_mut(slot) else {
             return;
         };
+        connection.release();
         socket::shut_down_sending(&connection.socket);
         if connection.output.is_empty() {
             self.outputs.give(connection.output.take_memory());

@@ -85,6 +85,36 @@ fn a_handle_of_an_earlier_request_does_nothing_to_the_next() {
 }
 
 #[test]
+fn a_request_that_is_dropped_behind_another_is_over_at_once() {
+    for upload in [false, true] {
+        let mut server = Server::new(ListenerOptions::default());
+        let dropped = match upload {
+            true => multipart(&[field_part("a", "b")]),
+            false => GET.to_vec(),
+        };
+        let client = reply_of(server.client(&[GET, &dropped].concat()));
+        answer(&mut server);
+        let event = server.next();
+        let request = event.request().unwrap();
+        server.engine.write_head(request, HEAD);
+        server.engine.notify_drained(request);
+        server.engine.drop_request(request);
+        if upload {
+            assert!(matches!(server.next(), Event::Failed { .. }));
+            server.engine.acknowledge(request);
+        }
+        let engine = &mut server.engine;
+        assert!(!engine.is_open(request), "upload: {upload}");
+        assert!(!engine.write_head(request, HEAD) && !engine.write(request, b"late"));
+        assert!(!engine.stop(request) && engine.duplicate(request).is_none());
+        engine.finish(request);
+        assert!(matches!(server.next(), Event::Drained { request: told } if told == request));
+        let wire = server.until_done(client);
+        assert_eq!(decoded(&wire), [b"page".to_vec()], "upload: {upload}");
+    }
+}
+
+#[test]
 fn nothing_of_the_next_request_is_seen_before_the_reply_was_taken() {
     let mut server = Server::new(ListenerOptions::default());
     let mut client = server.client(&[GET, LAST].concat());
