@@ -6,13 +6,16 @@
 //! - `sweep`: removes the files of the dead.
 //! - `temporary_name`, `byte_lock`: what claim and sweep know each other by.
 //! - `writer`: brings file data to disk, at once or by threads, whichever serves better.
-//! - `writer_threads`: the threads, the work they are given, and how it comes back.
+//! - `writer_threads`: the threads, and the work they are given.
+//! - `hand_off`: how it gets to them, and what was done comes back. `xt/loom` runs it with all ways
+//!   in which threads can overtake each other.
 //! - `chunk`: read buffers that are shared between the loop and the threads.
 
 mod byte_lock;
 pub(crate) mod chunk;
 mod claim;
 mod directory;
+mod hand_off;
 mod sweep;
 mod temporary_file;
 mod temporary_name;
@@ -21,3 +24,8 @@ mod writer_threads;
 
 pub use temporary_file::TemporaryFile;
 pub use writer::Writer;
+
+/// What `hand_off` is built on.
+mod sync {
+    pub(super) use std::sync::{Condvar, Mutex, MutexGuard};
+}

@@ -1,13 +1,12 @@
 //! Threads that write files, remove those that are large or of the dead, and do other work that
 //! blocks.
 
-use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -18,6 +17,7 @@ use rustix::process::setpriority_process;
 use super::TemporaryFile;
 use super::chunk::Chunk;
 use super::claim::Location;
+use super::hand_off::{Entrance, HandOff};
 use super::sweep::sweep;
 use super::temporary_file::FileKey;
 use crate::event::{RequestId, WorkId};
@@ -87,9 +87,8 @@ impl WriterThreads {
     pub(super) fn new(waker: &Arc<Waker>) -> WriterThreads {
         WriterThreads {
             shared: Arc::new(Shared {
-                queue: Mutex::default(),
-                job_added: Condvar::new(),
-                done: Mutex::default(),
+                hand_off: HandOff::new(),
+                threads: Mutex::default(),
                 waker: Arc::downgrade(waker),
             }),
         }
@@ -97,9 +96,9 @@ impl WriterThreads {
 
     /// Gives the write back where it cannot be done: after `finish`, or if no thread starts.
     pub(super) fn write(&self, write: Write) -> Result<(), Write> {
-        match self.accepting() {
-            Some(queue) => {
-                self.push(queue, Job::Write(write));
+        match self.entrance() {
+            Some(entrance) => {
+                entrance.push(None, Job::Write(write));
                 Ok(())
             }
             None => Err(write),
@@ -108,9 +107,9 @@ impl WriterThreads {
 
     /// Gives the work back likewise.
     pub(super) fn work(&self, work: Work) -> Result<(), Work> {
-        match self.accepting() {
-            Some(queue) => {
-                self.push(queue, Job::Work(work));
+        match self.entrance() {
+            Some(entrance) => {
+                entrance.push(work.file, Job::Work(work));
                 Ok(())
             }
             None => Err(work),
@@ -119,9 +118,9 @@ impl WriterThreads {
 
     /// Gives the directory back likewise.
     pub(super) fn sweep(&self, directory: OwnedFd) -> Result<(), OwnedFd> {
-        match self.accepting() {
-            Some(queue) => {
-                self.push(queue, Job::Sweep(directory));
+        match self.entrance() {
+            Some(entrance) => {
+                entrance.push(None, Job::Sweep(directory));
                 Ok(())
             }
             None => Err(directory),
@@ -130,18 +129,13 @@ impl WriterThreads {
 
     /// What was done since the last call.
     pub(super) fn take_done(&self) -> Vec<Done> {
-        std::mem::take(&mut *lock(&self.shared.done))
+        self.shared.hand_off.take_done()
     }
 
     /// Does all jobs that were pushed, takes no more, and ends the threads.
     pub(super) fn finish(&self) {
-        let threads = {
-            let mut queue = lock(&self.shared.queue);
-            queue.finished = true;
-            std::mem::take(&mut queue.threads)
-        };
-        self.shared.job_added.notify_all();
-        for thread in threads {
+        self.shared.hand_off.finish();
+        for thread in std::mem::take(&mut *self.threads()) {
             // Nothing in it panics, and if it did, it has been reported.
             thread.join().ok();
         }
@@ -151,22 +145,19 @@ impl WriterThreads {
         Removals(self.clone())
     }
 
-    /// The queue, if somebody does what is in it.
-    fn accepting(&self) -> Option<MutexGuard<'_, Queue>> {
-        let mut queue = lock(&self.shared.queue);
-        if queue.finished {
-            return None;
+    /// If somebody does what is pushed.
+    fn entrance(&self) -> Option<Entrance<'_, FileKey, Job>> {
+        let entrance = self.shared.hand_off.entrance()?;
+        let mut threads = self.threads();
+        if threads.is_empty() {
+            *threads = start(&self.shared);
         }
-        if queue.threads.is_empty() {
-            queue.threads = start(&self.shared);
-        }
-        (!queue.threads.is_empty()).then_some(queue)
+        (!threads.is_empty()).then_some(entrance)
     }
 
-    fn push(&self, mut queue: MutexGuard<'_, Queue>, job: Job) {
-        queue.jobs.push_back(job);
-        drop(queue);
-        self.shared.job_added.notify_one();
+    fn threads(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
+        let threads = self.shared.threads.lock();
+        threads.unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -181,9 +172,9 @@ impl Removals {
 
     /// Whether it will be done.
     pub(super) fn push(&self, location: Location) -> bool {
-        match self.0.accepting() {
-            Some(queue) => {
-                self.0.push(queue, Job::Remove(location));
+        match self.0.entrance() {
+            Some(entrance) => {
+                entrance.push(None, Job::Remove(location));
                 true
             }
             None => false,
@@ -198,39 +189,19 @@ impl std::fmt::Debug for Removals {
 }
 
 struct Shared {
-    queue: Mutex<Queue>,
-    job_added: Condvar,
-    done: Mutex<Vec<Done>>,
+    hand_off: HandOff<FileKey, Job, Done>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
     /// In a forked child no thread is there to let go of it.
     waker: Weak<Waker>,
 }
 
-#[derive(Default)]
-struct Queue {
-    jobs: VecDeque<Job>,
-    /// Whose works are being done.
-    busy_files: Vec<FileKey>,
-    threads: Vec<JoinHandle<()>>,
-    finished: bool,
-}
-
-impl Queue {
-    /// The first job that need not wait for another one.
-    fn take_job(&mut self) -> Option<Job> {
-        let index = self.jobs.iter().position(|job| match job {
-            Job::Work(Work {
-                file: Some(file), ..
-            }) => !self.busy_files.contains(file),
-            _ => true,
-        })?;
-        let job = self.jobs.remove(index)?;
-        if let Job::Work(Work {
-            file: Some(file), ..
-        }) = &job
-        {
-            self.busy_files.push(*file);
+impl Shared {
+    /// Rouses the loop.
+    fn wake(&self) {
+        if let Some(waker) = self.waker.upgrade() {
+            // If it fails, the loop finds what is done at its next turn.
+            waker.wake().ok();
         }
-        Some(job)
     }
 }
 
@@ -247,7 +218,7 @@ fn start(shared: &Arc<Shared>) -> Vec<JoinHandle<()>> {
             builder
                 .spawn(move || {
                     give_way_to_loop();
-                    run(&shared);
+                    shared.hand_off.run(perform, || shared.wake());
                 })
                 .ok()
         })
@@ -264,42 +235,27 @@ fn give_way_to_loop() {
     }
 }
 
-fn run(shared: &Shared) {
-    while let Some(job) = next_job(shared) {
-        let mut finished_file = None;
-        let done = match job {
-            Job::Write(write) => {
-                let started = Instant::now();
-                let result = write.perform();
-                let took = started.elapsed();
-                Done::Write {
-                    write,
-                    result,
-                    took,
-                }
-            }
-            Job::Work(work) => {
-                finished_file = work.file;
-                Done::Work(work.id, perform_safely(work.perform))
-            }
-            Job::Remove(location) => {
-                location.remove();
-                continue;
-            }
-            Job::Sweep(directory) => {
-                // Nobody waits for it, and the next process tries again.
-                sweep(directory).ok();
-                continue;
-            }
-        };
-        lock(&shared.done).push(done);
-        if let Some(file) = finished_file {
-            lock(&shared.queue).busy_files.retain(|busy| *busy != file);
-            shared.job_added.notify_all();
+fn perform(job: Job) -> Option<Done> {
+    match job {
+        Job::Write(write) => {
+            let started = Instant::now();
+            let result = write.perform();
+            let took = started.elapsed();
+            Some(Done::Write {
+                write,
+                result,
+                took,
+            })
         }
-        if let Some(waker) = shared.waker.upgrade() {
-            // If it fails, the loop finds what is done at its next turn.
-            waker.wake().ok();
+        Job::Work(work) => Some(Done::Work(work.id, perform_safely(work.perform))),
+        Job::Remove(location) => {
+            location.remove();
+            None
+        }
+        Job::Sweep(directory) => {
+            // Nobody waits for it, and the next process tries again.
+            sweep(directory).ok();
+            None
         }
     }
 }
@@ -308,25 +264,4 @@ fn run(shared: &Shared) {
 fn perform_safely(perform: Perform) -> io::Result<()> {
     panic::catch_unwind(AssertUnwindSafe(perform))
         .unwrap_or_else(|_| Err(io::Error::other("the work panicked")))
-}
-
-fn next_job(shared: &Shared) -> Option<Job> {
-    let mut queue = lock(&shared.queue);
-    loop {
-        if let Some(job) = queue.take_job() {
-            return Some(job);
-        }
-        if queue.finished && queue.jobs.is_empty() {
-            return None;
-        }
-        queue = shared
-            .job_added
-            .wait(queue)
-            .unwrap_or_else(PoisonError::into_inner);
-    }
-}
-
-/// A panic elsewhere leaves these lists as they were: each change is a single push or take.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
