@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::rc::Rc;
 
@@ -150,14 +151,27 @@ fn names_of(request: &RequestHead) -> Vec<u8> {
 }
 
 fn add_headers(hash: &Hash, request: &RequestHead) -> Result<Vec<Scalar>> {
-    let mut from_dashes = Vec::new();
+    let from_dashes = keys_from_dashes(request);
     let mut values = Vec::with_capacity(request.headers().len());
     for (name, value) in request.headers() {
         let value = Scalar::from_bytes(hash.perl(), value);
-        add_header(hash, name, &value, &mut from_dashes)?;
+        add_header(hash, name, &value, &from_dashes)?;
         values.push(value);
     }
     Ok(values)
+}
+
+/// The keys of names that came with dashes alone, where there are others whose keys may
+/// be the same.
+fn keys_from_dashes(request: &RequestHead) -> HashSet<Vec<u8>> {
+    let names = || request.headers().map(|(name, _)| name);
+    if !names().any(|name| name.contains(&b'_')) {
+        return HashSet::new();
+    }
+    names()
+        .filter(|name| name.contains(&b'-') && !name.contains(&b'_'))
+        .map(|name| with_underscores(capitals(name)))
+        .collect()
 }
 
 /// Stores one scalar under the name as it came, as `HTTP_` and the name in
@@ -168,28 +182,34 @@ fn add_header(
     hash: &Hash,
     name: &[u8],
     value: &Scalar,
-    from_dashes: &mut Vec<Vec<u8>>,
+    from_dashes: &HashSet<Vec<u8>>,
 ) -> Result<()> {
     if !name.starts_with(b"HTTP_") && !SERVER_KEYS.iter().any(|keys| keys.contains(&name)) {
         hash.insert(name, value.clone())?;
     }
-    let mut key = [b"HTTP_", name].concat();
-    key.make_ascii_uppercase();
-    let has_dashes = key.contains(&b'-');
-    if has_dashes {
+    let mut key = capitals(name);
+    if name.contains(&b'-') {
         hash.insert(&key, value.clone())?;
-        for byte in key.iter_mut().filter(|byte| **byte == b'-') {
-            *byte = b'_';
-        }
+        key = with_underscores(key);
     }
-    if name.contains(&b'_') {
-        if from_dashes.contains(&key) {
-            return Ok(());
-        }
-    } else if has_dashes {
-        from_dashes.push(key.clone());
+    if name.contains(&b'_') && from_dashes.contains(&key) {
+        return Ok(());
     }
     hash.insert(key, value.clone())
+}
+
+/// `HTTP_` and the name in capitals.
+fn capitals(name: &[u8]) -> Vec<u8> {
+    let mut key = [b"HTTP_", name].concat();
+    key.make_ascii_uppercase();
+    key
+}
+
+fn with_underscores(mut key: Vec<u8>) -> Vec<u8> {
+    for byte in key.iter_mut().filter(|byte| **byte == b'-') {
+        *byte = b'_';
+    }
+    key
 }
 
 fn add_server_values(

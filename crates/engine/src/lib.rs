@@ -27,6 +27,7 @@ mod exchange;
 pub mod form;
 mod head_pool;
 pub mod http;
+mod idle_queue;
 mod incoming;
 pub mod limits;
 mod listener;

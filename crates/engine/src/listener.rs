@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use crate::idle_queue::IdleQueue;
 use crate::limits::Limits;
 use crate::socket::ListenSocket;
 
@@ -83,6 +84,8 @@ pub(crate) struct Listener {
     pub(crate) connections: u64,
     /// Connections that are open and told that they are too many.
     pub(crate) refused: u64,
+    /// Those of its connections that idle.
+    pub(crate) idle: IdleQueue,
     pause: Duration,
     paused_until: Option<Instant>,
     /// Clients wait because no descriptor is left for them, which the application knows.
@@ -101,6 +104,7 @@ impl Listener {
             ready: true,
             connections: 0,
             refused: 0,
+            idle: IdleQueue::default(),
             pause: FIRST_PAUSE,
             paused_until: None,
             short_of_descriptors: false,
@@ -154,6 +158,7 @@ impl Listener {
     pub(crate) fn after_fork(&mut self) {
         self.connections = 0;
         self.refused = 0;
+        self.idle.clear();
         self.draining = false;
         self.drained_queued = false;
         self.ready = self.started;

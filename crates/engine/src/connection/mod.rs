@@ -64,6 +64,8 @@ pub(crate) struct Connection {
     pub(crate) served: bool,
     /// A reply was sent, and nothing of another request has come yet.
     pub(crate) idle: bool,
+    /// Its listener knows that it idles.
+    pub(crate) in_idle_queue: bool,
     /// What was read along with the last request is to be parsed.
     pub(crate) resumes: bool,
     /// The writer threads have as much of the upload as they may have.
@@ -172,6 +174,7 @@ impl Connection {
             refused: false,
             served: false,
             idle: false,
+            in_idle_queue: false,
             resumes: false,
             suspended: false,
             starved: false,

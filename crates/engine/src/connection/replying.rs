@@ -55,6 +55,7 @@ impl Connection {
     pub(crate) fn begin_next(&mut self, request: RequestId, now: Instant) {
         let exchange = std::mem::take(&mut self.exchange);
         self.request = request;
+        self.in_idle_queue = false;
         self.served = true;
         self.output.begin_next();
         match exchange.left_body {

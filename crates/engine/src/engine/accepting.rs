@@ -7,7 +7,7 @@ use std::rc::Rc;
 use mio::Interest;
 use rustix::io::Errno;
 
-use super::{Engine, deregister, find_listener, is_started, register, token_of};
+use super::{Engine, deregister, find_listener, idles, is_started, register, token_of};
 use crate::address::SocketAddress;
 use crate::connection::{Connection, later};
 use crate::event::{Event, ListenerId, RequestId};
@@ -119,21 +119,27 @@ impl Engine {
         self.await_input(request.slot);
     }
 
-    /// A listener that has all the connections it may have closes some that idle: several at a time,
-    /// as they have to be looked for among all.
+    /// A listener that has all the connections it may have closes one that idles.
     fn make_room_on(&mut self, id: ListenerId) {
-        let listener = find_listener(&mut self.listeners, id);
-        let Some(listener) = listener.filter(|listener| listener.is_full()) else {
-            return;
-        };
-        let most = 1 + usize::try_from(listener.connections / 64).unwrap_or(0);
-        self.close_longest_idle(most, |connection| connection.listener == id);
+        while find_listener(&mut self.listeners, id).is_some_and(|found| found.is_full()) {
+            let Some(slot) = self.take_longest_idle_of(id.slot) else {
+                return;
+            };
+            self.close_if_silent(slot);
+        }
     }
 
     /// The process has no descriptor left: closes some connections that idle. Returns whether there
     /// was any.
     pub(super) fn make_room(&mut self) -> bool {
-        self.close_longest_idle(MOST_CLOSED_FOR_ROOM, |_| true)
+        let mut closed = 0;
+        while closed < MOST_CLOSED_FOR_ROOM {
+            let Some(slot) = self.take_longest_idle() else {
+                break;
+            };
+            closed += usize::from(self.close_if_silent(slot));
+        }
+        closed > 0
     }
 
     pub(super) fn insert(
@@ -197,27 +203,23 @@ impl Engine {
         }
     }
 
-    /// Closes up to `most` connections of those that idle and fulfil the condition, those that have
-    /// idled the longest first. Returns whether there was any.
-    pub(super) fn close_longest_idle(
-        &mut self,
-        most: usize,
-        condition: impl Fn(&Connection) -> bool,
-    ) -> bool {
-        let connections = self.connections.iter();
-        let mut idle: Vec<_> = connections
-            .filter(|(_, connection)| connection.idle && condition(connection))
-            .map(|(slot, connection)| (connection.deadline, slot))
-            .collect();
-        idle.sort_unstable();
-        let mut left = most;
-        for (_, slot) in idle {
-            if left == 0 {
-                break;
-            }
-            left -= usize::from(self.close_if_silent(slot));
-        }
-        left < most
+    /// The connection that has idled the longest of all; it is no longer looked for, as it is going
+    /// to be closed, or has got a request that was not read yet.
+    fn take_longest_idle(&mut self) -> Option<usize> {
+        let connections = &self.connections;
+        let firsts = self.listeners.iter_mut().filter_map(|(slot, listener)| {
+            let first = listener.idle.first(|request| idles(connections, request))?;
+            Some((first.generation, slot))
+        });
+        let (_, listener) = firsts.min()?;
+        self.take_longest_idle_of(listener)
+    }
+
+    fn take_longest_idle_of(&mut self, listener: usize) -> Option<usize> {
+        let idle = &mut self.listeners.get_mut(listener)?.idle;
+        let first = idle.first(|request| idles(&self.connections, request))?;
+        idle.pop();
+        Some(first.slot)
     }
 
     /// Closes the connections of this listener that are at no request.

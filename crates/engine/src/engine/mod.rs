@@ -102,6 +102,8 @@ pub struct Engine {
     ready: VecDeque<usize>,
     /// Uploads that are to be read.
     uploads_ready: VecDeque<usize>,
+    /// Bytes that were read for them in this turn.
+    uploaded: usize,
     /// Uploads that wait for the writer threads to catch up.
     starved: VecDeque<usize>,
     /// Nobody but the writer threads has read buffers, or had when this turn looked.
@@ -118,8 +120,10 @@ pub struct Engine {
     outputs: OutputPool,
     generation: u64,
     now: Instant,
-    /// The system has told of everything that had come when this turn began.
-    knows_all_input: bool,
+    /// The system has told of everything that had come by then.
+    told_until: Instant,
+    /// While it has more to tell than it does at a time: since when, and of how many.
+    telling: Option<(Instant, usize)>,
     clock: DateClock,
     /// In a forked child that could get no poll of its own, which leaves the parent's alone.
     is_lost: bool,
@@ -144,6 +148,7 @@ impl Engine {
             data_queued: 0,
             ready: VecDeque::new(),
             uploads_ready: VecDeque::new(),
+            uploaded: 0,
             starved: VecDeque::new(),
             buffers_released: false,
             dirty: Vec::new(),
@@ -155,7 +160,8 @@ impl Engine {
             outputs: OutputPool::default(),
             generation: 0,
             now: Instant::now(),
-            knows_all_input: true,
+            told_until: Instant::now(),
+            telling: None,
             clock: DateClock::new(Instant::now()),
             is_lost: false,
         })
@@ -476,11 +482,29 @@ impl Engine {
                 self.note(event);
             }
         }
-        self.knows_all_input = told < EVENTS_A_TURN;
+        self.was_told_of(told);
         self.polled = polled;
         match result {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
             _ => Ok(()),
+        }
+    }
+
+    /// The system tells of each descriptor once, in the order in which something came, so that after
+    /// as many as there are it has told of all that had something when it began.
+    fn was_told_of(&mut self, told: usize) {
+        if told < EVENTS_A_TURN {
+            self.told_until = self.now;
+            self.telling = None;
+            return;
+        }
+        let (since, before) = self.telling.unwrap_or((self.now, 0));
+        let told = before + told;
+        self.telling = Some((since, told));
+        // The waker is one more.
+        if told > self.connections.len() + self.listeners.len() + 1 {
+            self.told_until = since;
+            self.telling = None;
         }
     }
 
@@ -530,18 +554,25 @@ impl Engine {
         if let Some(deadline) = connection.deadline {
             self.timers.arm(slot, deadline);
         }
+        if connection.idle && !std::mem::replace(&mut connection.in_idle_queue, true) {
+            let (request, listener) = (connection.request, connection.listener);
+            if let Some(listener) = find_listener(&mut self.listeners, listener) {
+                let connections = &self.connections;
+                listener
+                    .idle
+                    .push(request, |request| idles(connections, request));
+            }
+        }
     }
 
     fn expire(&mut self) {
         // Those that are late may have sent in time what the system has not told yet.
-        if !self.knows_all_input {
-            return;
-        }
-        while let Some(slot) = self.timers.pop_due(self.now) {
+        let until = self.told_until;
+        while let Some(slot) = self.timers.pop_due(until) {
             let deadline = self.connections.get(slot).and_then(|found| found.deadline);
             match deadline {
                 None => {}
-                Some(deadline) if deadline > self.now => self.timers.arm(slot, deadline),
+                Some(deadline) if deadline > until => self.timers.arm(slot, deadline),
                 Some(_) => self.expire_connection(slot),
             }
         }
@@ -561,6 +592,8 @@ impl Engine {
         };
         connection.deadline = None;
         match connection.phase {
+            // What it has sent waits to be read, through no fault of the client.
+            Phase::Multipart(_) if connection.in_ready => self.restart_deadline(slot),
             Phase::Multipart(_) => self.fail(slot, RequestError::TimedOut),
             Phase::Head(_) if connection.idle => self.close(slot),
             Phase::Head(_) | Phase::Form(_) if connection.options.error_responses => {
@@ -645,6 +678,12 @@ fn find_listener(listeners: &mut Slab<Listener>, id: ListenerId) -> Option<&mut 
     listeners
         .get_mut(id.slot)
         .filter(|found| found.generation == id.generation)
+}
+
+/// Whether the connection waits for this request, of which nothing has come.
+fn idles(connections: &Slab<Connection>, request: RequestId) -> bool {
+    let connection = connections.get(request.slot);
+    connection.is_some_and(|found| found.request == request && found.idle)
 }
 
 /// What the framing of the connection's reply depends on.

@@ -14,6 +14,10 @@ use crate::store::writer::Completion;
 /// Bytes that are read at a time, other than for uploads.
 const SHORT_READ: usize = 64 * 1024;
 
+/// Bytes that are read for uploads in one turn, give or take a read: what others have sent meanwhile
+/// does not wait for more.
+const MOST_UPLOADED: usize = 8 * 1024 * 1024;
+
 /// Bytes of file data in queued events beyond which no upload is read.
 const MOST_DATA_QUEUED: usize = 8 * 1024 * 1024;
 
@@ -58,13 +62,18 @@ impl Engine {
         self.buffers_released = false;
         self.read_all_but_uploads();
         // What the application has to do comes before all but one of the uploads, so that a reply
-        // waits for little. Those that are left are first in the next turn.
+        // waits for little; and after some of them it is looked whether there is more of that. Those
+        // that are left are first in the next turn.
         let most = match self.events.is_empty() {
             true => usize::MAX,
             false => 1,
         };
+        self.uploaded = 0;
         let uploads = self.uploads_ready.len();
         for _ in 0..uploads.min(most) {
+            if self.uploaded >= MOST_UPLOADED {
+                break;
+            }
             if let Some(slot) = self.uploads_ready.pop_front() {
                 self.read(slot);
             }
@@ -127,6 +136,9 @@ impl Engine {
             connection.readable = received == space.len() || connection.peer_ended;
             if received == 0 {
                 return Ok(None);
+            }
+            if uploading {
+                self.uploaded += received;
             }
             let received = space.get_mut(..received).unwrap_or_default();
             let limits = &connection.options.limits;

@@ -127,6 +127,8 @@ impl Store {
         let file = TemporaryFile::new(location, removals);
         if self.files.len() == self.files.capacity() {
             self.files.retain(WeakTemporaryFile::is_live);
+            // As many again come before the next look at all of them.
+            self.files.reserve(self.files.len());
         }
         self.files.push(file.downgrade());
         let opened = OpenedFile {

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::Duration;
 
-use engine::{Event, ListenerOptions, RequestId};
+use engine::{Event, ListenerOptions, RequestId, Writer};
 
 use crate::support::{Server, chunked, exchange, file_part, multipart, noise, read_all, reply_of};
 
@@ -106,6 +106,61 @@ fn what_came_in_time_is_served_however_late_it_is_read() {
 }
 
 #[test]
+fn who_is_silent_is_given_up_however_much_others_send() {
+    // More than the system tells of at a time.
+    const CLIENTS: usize = 1100;
+    let mut server = Server::new(ListenerOptions {
+        timeout: Some(Duration::from_secs(2)),
+        ..ListenerOptions::default()
+    });
+    let mut others = Vec::new();
+    for _ in 0..CLIENTS {
+        others.push(server.client(b"GET / HTTP/1.1\r\nX: "));
+        server.engine.turn().unwrap();
+    }
+    let mut silent = server.client(b"GET");
+    silent.set_nonblocking(true).unwrap();
+    let is_closed = (0..5_000).any(|_| {
+        for other in &mut others {
+            // Those that were given up before all were there send no more.
+            other.write_all(b"x").ok();
+        }
+        server.engine.turn().unwrap();
+        silent.read(&mut [0]).is_ok_and(|length| length == 0)
+    });
+    assert!(is_closed);
+}
+
+#[test]
+fn a_turn_reads_some_of_many_uploads_only() {
+    const UPLOADS: usize = 200;
+    const MOST: u64 = 10 * 1024 * 1024;
+    let mut server = Server::new(ListenerOptions::default());
+    server.engine.set_writer(Writer::Inline);
+    let bytes = multipart(&[file_part("f", "f", &noise(2_000_000, 1))]);
+    let (begin, rest) = bytes.split_at(500);
+    let mut clients: Vec<_> = (0..UPLOADS).map(|_| server.client(begin)).collect();
+    // Each upload begins, and opens its file.
+    for _ in 0..2 * UPLOADS {
+        let request = server.next().request().unwrap();
+        server.engine.acknowledge(request);
+    }
+    for client in &mut clients {
+        client.set_nonblocking(true).unwrap();
+        // As much as the system takes.
+        let mut rest = rest;
+        while let (Ok(length), false) = (client.write(rest), rest.is_empty()) {
+            rest = &rest[length..];
+        }
+    }
+    let before = bytes_in_files(&server);
+    server.engine.turn().unwrap();
+    let written = bytes_in_files(&server) - before;
+    assert!((1..=MOST).contains(&written), "{written}");
+    assert_eq!(server.engine.wait_time(), Some(Duration::ZERO));
+}
+
+#[test]
 fn the_time_for_a_head_begins_when_the_reply_before_it_is_sent() {
     let header_timeout = Duration::from_secs(1);
     let mut server = Server::new(ListenerOptions {
@@ -196,4 +251,11 @@ fn read_reply(client: &mut TcpStream) {
         assert_ne!(length, 0, "the connection goes on");
         reply.extend_from_slice(&piece[..length]);
     }
+}
+
+fn bytes_in_files(server: &Server) -> u64 {
+    std::fs::read_dir(server.directory.path())
+        .unwrap()
+        .map(|file| file.unwrap().metadata().unwrap().len())
+        .sum()
 }
