@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use engine::{Engine, Limits, ListenSocket, ListenerId, ListenerOptions, RequestId, Writer};
 use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
 
 use application::{Application, Known, Stage};
 use client::Client;
@@ -289,7 +290,14 @@ impl World {
     fn is_readable(&self, wait: Duration) -> bool {
         let wait = Timespec::try_from(wait).unwrap();
         let mut watched = [PollFd::new(&self.engine, PollFlags::IN)];
-        rustix::event::poll(&mut watched, Some(&wait)).unwrap() > 0
+        match rustix::event::poll(&mut watched, Some(&wait)) {
+            Ok(count) => count > 0,
+            // A fuzzer has a clock that sends signals.
+            Err(error) => {
+                assert_eq!(error, Errno::INTR);
+                false
+            }
+        }
     }
 
     /// Each request goes on, and is answered where it is complete.
