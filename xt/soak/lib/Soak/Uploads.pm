@@ -112,9 +112,11 @@ sub reading_callbacks {
     my %callbacks = receiving_callbacks();
     my $act       = $callbacks{on_file_write};
     $callbacks{on_file_write} = sub {
-        my ( $cgi, $file, $bytes ) = @_;
+        my ( $cgi, $file ) = @_;
         $file->{digest} ||= Digest::SHA->new(256);
-        $file->{digest}->add($bytes);
+
+        # The piece, of which a variable would keep the memory.
+        $file->{digest}->add( $_[2] );
         $act->( $cgi, $file );
     };
     return %callbacks;
