@@ -89,6 +89,27 @@ subtest 'Later, with output that the client does not take' => sub {
     $server->stop;
 };
 
+subtest 'There is no socket any more' => sub {
+    my $server = start(
+        undef,
+        sub {
+            my ($cgi) = @_;
+            $cgi->drop;
+            my @outcomes = map {
+                eval { $_->(); 'no exception' } || $@
+            } sub { $cgi->fh }, sub { $cgi->copy( \*COPY ) };
+            report( outcomes => @outcomes );
+        }
+    );
+    my $client = $server->connect;
+    $client->send( request_bytes( GET => '/' ) );
+    is $client->read_all, q{}, 'the client gets nothing';
+    my ( $fh, $copy ) = $server->await('outcomes');
+    like $fh,   qr/\ACan`t get fh of closed socket! at /, 'fh dies';
+    like $copy, qr/\ACan`t attach socket handle at /,     'copy dies';
+    $server->stop;
+};
+
 subtest 'In the callback of flush_wait' => sub {
     my $server = start(
         undef,

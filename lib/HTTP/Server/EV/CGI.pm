@@ -394,7 +394,7 @@ Opens the handle, a glob or a reference to one, onto the socket itself, past the
 buffer. It does not block. Send what was printed before with L</flush_wait> first. The
 connection stays open until the handle is closed, too.
 
-Returns 1. Dies with C<Can`t attach socket handle>.
+Returns 1. Dies with C<Can`t attach socket handle> after L</close> and L</drop>.
 
 =head2 drop
 
@@ -426,7 +426,7 @@ see the whole body, as far as it has come, and C<sysread> sees what is still in 
 socket. A body in chunks (C<Transfer-Encoding: chunked>) is seen as it was sent, and so is
 whatever the client sends behind the body. The connection ends with this reply.
 
-Dies with C<Can`t get fh of closed socket!> after L</close>.
+Dies with C<Can`t get fh of closed socket!> after L</close> and L</drop>.
 
 =head2 file
 

@@ -187,7 +187,7 @@ sub die_planned {
     die "as planned in $$\n";
 }
 
-# A handle on the socket, unless the client has gone.
+# A handle on the socket, unless the request was dropped meanwhile.
 sub copy_of {
     my ($cgi) = @_;
     my $handle = gensym;
