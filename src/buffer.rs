@@ -50,7 +50,7 @@ impl Reply {
         };
         let handle = handle::open(perl, socket, Mode::ReadWrite, Some("IO::Handle"))?;
         let unread = server.with_engine(|engine| engine.take_unread(self.id()));
-        handle::unread(&handle, &unread)?;
+        handle::unread(&handle, unread.bytes())?;
         buffer.insert("fh", handle.clone())?;
         self.handle.replace(Some(handle.clone()));
         Ok(Some(handle))
@@ -185,11 +185,18 @@ impl Output {
         let is_bare =
             perl.output_field_separator().is_none() && perl.output_record_separator().is_none();
         if !is_bare || !values.iter().all(Scalar::is_plain_string) {
-            return self.write(arguments, &joined(perl, values)?);
+            let Some(bytes) = joined(perl, values)? else {
+                return self.give(arguments, |engine, id| {
+                    engine.abandon_output(id);
+                    Ok(false)
+                });
+            };
+            return self.write(arguments, &bytes);
         }
         // Nothing here runs Perl code, so it can be done while the engine is lent.
+        let length = values.iter().map(Scalar::byte_length).sum::<Result<_>>()?;
         self.give(arguments, |engine, id| {
-            let Some(output) = engine.output(id) else {
+            let Some(output) = engine.output(id, length) else {
                 return Ok(false);
             };
             let mut values = values.iter();
@@ -271,19 +278,25 @@ fn draining(perl: Perl) -> Hash {
     perl.hash_variable("HTTP::Server::EV::Buffer::buffers")
 }
 
-fn joined(perl: Perl, values: &[Scalar]) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
+/// `None`: there is no memory for it.
+fn joined(perl: Perl, values: &[Scalar]) -> Result<Option<Vec<u8>>> {
     let separator = perl.output_field_separator();
+    let mut pieces = Vec::new();
     for (index, value) in values.iter().enumerate() {
-        if let (Some(separator), true) = (&separator, index > 0) {
-            separator.append_bytes_to(&mut bytes)?;
+        if index > 0 {
+            pieces.extend(separator.clone());
         }
-        value.append_bytes_to(&mut bytes)?;
+        pieces.push(value.clone());
     }
-    if let Some(end) = perl.output_record_separator() {
-        end.append_bytes_to(&mut bytes)?;
+    pieces.extend(perl.output_record_separator());
+
+    let mut bytes = Vec::new();
+    for piece in pieces {
+        if piece.try_append_bytes_to(&mut bytes)?.is_err() {
+            return Ok(None);
+        }
     }
-    Ok(bytes)
+    Ok(Some(bytes))
 }
 
 /// `$HTTP::Server::EV::Buffer::autoflush` counts as it is when a Buffer comes
@@ -438,7 +451,7 @@ fn give_up_handle(arguments: &Arguments<'_>) -> Result<Returned> {
         return Ok(Returned::Nothing);
     };
     let handle = handle::open(perl, socket, Mode::ReadWrite, Some("IO::Handle"))?;
-    handle::unread(&handle, &unread)?;
+    handle::unread(&handle, unread.bytes())?;
     if let Some(variable) = arguments.get(0) {
         variable.assign(&Scalar::undef(perl))?;
     }

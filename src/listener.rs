@@ -9,7 +9,7 @@ use perl_xs::handle::{self, Mode};
 use perl_xs::{Arguments, Error, Hash, Package, Perl, Result, Returned, Scalar};
 
 use crate::options::Options;
-use crate::server::{Server, reason};
+use crate::server::{Server, cannot, reason};
 use crate::value::{defined, truth};
 
 const PACKAGE: &str = "HTTP::Server::EV::PortListener";
@@ -194,7 +194,9 @@ fn stop(arguments: &Arguments<'_>) -> Result<Returned> {
 }
 
 pub fn start_accepting(server: &Server, listener: &Hash, id: ListenerId) -> Result<()> {
-    server.with_engine(|engine| engine.start_listener(id));
+    server
+        .with_engine(|engine| engine.start_listener(id))
+        .map_err(|error| Error::croak(cannot("accept again", &error)))?;
     set_stopped(server, listener, id, 0)
 }
 

@@ -12,7 +12,7 @@ use engine::form::charset::Text;
 use perl_xs::handle::{self, Mode};
 use perl_xs::{Arguments, Error, Hash, Lazy, Package, Perl, Result, Returned, Scalar};
 
-use crate::server::Server;
+use crate::server::{Server, reason};
 use crate::text;
 
 const PACKAGE: &str = "HTTP::Server::EV::MultipartFile";
@@ -74,7 +74,7 @@ pub fn outcome(perl: Perl, result: io::Result<()>) -> Vec<Scalar> {
         Ok(()) => vec![Scalar::from_integer(perl, 1)],
         Err(error) => vec![
             Scalar::from_integer(perl, 0),
-            Scalar::from_text(perl, &error.to_string()),
+            Scalar::from_text(perl, &reason(&error)),
         ],
     }
 }

@@ -381,7 +381,8 @@ pub fn prepare_directory(arguments: &Arguments<'_>) -> Result<Returned> {
     Ok(Returned::Nothing)
 }
 
-fn cannot(what: &str, error: &io::Error) -> String {
+/// What is said where the system refuses something.
+pub fn cannot(what: &str, error: &io::Error) -> String {
     format!("HTTP::Server::EV cannot {what}: {}", reason(error))
 }
 

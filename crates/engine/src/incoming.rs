@@ -4,7 +4,8 @@
 use crate::http::body::Framing;
 use crate::http::body_decoder::{BodyDecoder, take};
 use crate::http::chunked::ChunkedError;
-use crate::limits::Limits;
+use crate::limits::{Exceeded, Limits};
+use crate::memory;
 use crate::store::chunk::Chunk;
 
 /// What is received of a request's body.
@@ -35,7 +36,7 @@ impl IncomingBody {
         let length = self.receive_plain(received.len());
         self.behind = received.part(length..received.len());
         // It may wait for long, and the read buffers are shared by all connections.
-        self.behind.compact();
+        self.behind.compact().ok();
         received.part(0..length)
     }
 
@@ -51,7 +52,8 @@ impl IncomingBody {
                 self.overhead += (decoded.consumed - decoded.body) as u64;
                 let rest = space.get(decoded.consumed..).unwrap_or_default();
                 if !rest.is_empty() {
-                    self.behind.append(rest);
+                    let appended = self.behind.append(rest);
+                    self.failure = appended.err().map(ChunkedError::Exceeded);
                 }
                 decoded.body
             }
@@ -95,8 +97,8 @@ impl IncomingBody {
     }
 
     /// Copies what it keeps of the read buffers.
-    pub(crate) fn compact(&mut self) {
-        self.behind.compact();
+    pub(crate) fn compact(&mut self) -> Result<(), Exceeded> {
+        self.behind.compact()
     }
 
     /// How many of so many bytes are of a body that has no transfer coding.
@@ -112,7 +114,13 @@ impl IncomingBody {
     }
 
     fn decode(&mut self, received: Chunk, limits: &Limits) -> Chunk {
-        let mut bytes = received.bytes().to_vec();
+        let mut bytes = match memory::copy(received.bytes()) {
+            Ok(bytes) => bytes,
+            Err(exceeded) => {
+                self.failure = Some(exceeded.into());
+                return Chunk::default();
+            }
+        };
         let length = self.receive(&mut bytes, limits);
         bytes.truncate(length);
         Chunk::from(bytes)

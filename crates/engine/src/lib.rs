@@ -12,7 +12,7 @@
 //!   and files.
 //! - `output`: replies, how they are framed and sent.
 //! - `listener`, `socket`, `address`: accepting, the socket calls, and where they go.
-//! - `timer`: deadlines.
+//! - `timer`: deadlines; `memory`: what to do where there is none.
 //! - `store`: temporary files and how they are written; nothing else touches files.
 //! - [`http`], [`form`]: the parsers, bytes in, events out.
 //! - [`limits`]: every limit, its default, its error.
@@ -31,6 +31,7 @@ mod idle_queue;
 mod incoming;
 pub mod limits;
 mod listener;
+mod memory;
 mod output;
 mod output_pool;
 mod socket;
@@ -39,7 +40,7 @@ mod timer;
 mod upload;
 
 pub use address::{ListenAddress, SocketAddress};
-pub use engine::Engine;
+pub use engine::{Engine, Unread};
 pub use event::{Event, Head, ListenerId, RequestError, RequestId, WorkId};
 pub use limits::{Exceeded, Limits};
 pub use listener::ListenerOptions;

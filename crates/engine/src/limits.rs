@@ -123,11 +123,14 @@ pub enum Exceeded {
     /// See [`Limits::chunk_line`].
     #[error("the line before a chunk is too long")]
     ChunkLine,
+    /// Not a limit of [`Limits`]: what the system has.
+    #[error("there is no memory left for the request")]
+    Memory,
 }
 
 impl Exceeded {
-    /// The status code that tells the client: 414 (RFC 9110 §15.5.15), 431 (RFC 6585 §5) or 413
-    /// (RFC 9110 §15.5.14).
+    /// The status code that tells the client: 414 (RFC 9110 §15.5.15), 431 (RFC 6585 §5), 413
+    /// (RFC 9110 §15.5.14) or 503 (§15.6.4).
     pub fn status(self) -> u16 {
         match self {
             Exceeded::Uri => 414,
@@ -142,6 +145,7 @@ impl Exceeded {
             | Exceeded::Files
             | Exceeded::BodySize
             | Exceeded::ChunkLine => 413,
+            Exceeded::Memory => 503,
         }
     }
 }
@@ -158,6 +162,7 @@ mod tests {
             (Exceeded::Headers, 431),
             (Exceeded::FieldValue, 413),
             (Exceeded::BodySize, 413),
+            (Exceeded::Memory, 503),
         ];
         for (exceeded, status) in statuses {
             assert_eq!(exceeded.status(), status, "{exceeded}");

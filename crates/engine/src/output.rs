@@ -7,6 +7,8 @@ use std::os::fd::OwnedFd;
 use rustix::io::Errno;
 
 use crate::http::reply_head::{Connection, Length, ReplyHead};
+use crate::limits::Exceeded;
+use crate::memory;
 use crate::socket;
 
 /// Pending bytes above which sending starts by itself.
@@ -14,6 +16,10 @@ const DEFAULT_THRESHOLD: u64 = 51200;
 
 /// Memory that a connection keeps for more of the same reply.
 const KEPT_CAPACITY: usize = 64 * 1024;
+
+/// What framing may add to output at once: the longest are the fields of a head, besides the lines
+/// around a chunk and the last chunk.
+const MOST_ADDED: usize = 256;
 
 /// Bytes that are sent at a time, so that a client that takes everything does not keep the
 /// others waiting.
@@ -125,6 +131,11 @@ impl Output {
         &mut self.bytes
     }
 
+    /// Makes room for so much more to be appended.
+    pub(crate) fn reserve(&mut self, length: usize) -> Result<(), Exceeded> {
+        memory::reserve(&mut self.bytes, length)
+    }
+
     /// The head of the reply, with the empty line at its end. Behind anything else it is a part of
     /// what it follows.
     pub(crate) fn write_head(&mut self, head: &[u8]) {
@@ -157,9 +168,9 @@ impl Output {
     }
 
     /// Nothing more will be written to the reply.
-    pub(crate) fn finish(&mut self, terms: Terms<'_>) {
+    pub(crate) fn finish(&mut self, terms: Terms<'_>) -> Result<(), Exceeded> {
         self.finished = true;
-        self.frame(terms);
+        self.frame(terms)
     }
 
     /// Ready for the next reply; everything was sent.
@@ -193,7 +204,7 @@ impl Output {
     /// Puts an interim response (RFC 9110 §15.2) before the reply, to be sent without it; not
     /// if the reply has begun, since then the client waits no longer.
     pub(crate) fn interim(&mut self, response: &[u8]) {
-        if self.begun {
+        if self.begun || self.reserve(response.len()).is_err() {
             return;
         }
         self.insert(self.framed, response);
@@ -210,7 +221,9 @@ impl Output {
     }
 
     pub(crate) fn send(&mut self, socket: &OwnedFd, terms: Terms<'_>) -> Sent {
-        self.frame(terms);
+        if self.frame(terms).is_err() {
+            return Sent::Failed;
+        }
         let mut left = MOST_AT_A_TIME;
         while left > 0 && self.sent < self.framed {
             let due = self.bytes.get(self.sent..self.framed).unwrap_or_default();
@@ -251,8 +264,11 @@ impl Output {
     }
 
     /// Frames what is due.
-    fn frame(&mut self, terms: Terms<'_>) {
+    fn frame(&mut self, terms: Terms<'_>) -> Result<(), Exceeded> {
         let mut due = self.due();
+        if due > 0 || self.finished {
+            self.reserve(MOST_ADDED)?;
+        }
         while let (Framing::Head { head, length }, true) = (self.framing, due > 0) {
             due = due.saturating_sub(length);
             self.frame_head(head, length, terms);
@@ -263,6 +279,7 @@ impl Output {
         if self.finished {
             self.frame_end();
         }
+        Ok(())
     }
 
     fn frame_head(&mut self, head: ReplyHead, length: usize, terms: Terms<'_>) {
@@ -507,7 +524,7 @@ mod tests {
         let mut output = Output::default();
         output.write_head(format!("HTTP/1.1 {lines}\r\n\r\n").as_bytes());
         output.bytes_mut().extend_from_slice(body.as_bytes());
-        output.finish(terms);
+        output.finish(terms).unwrap();
         wire(&output)
     }
 
@@ -516,13 +533,13 @@ mod tests {
         let mut output = Output::default();
         output.write_head(format!("HTTP/1.1 {lines}\r\n\r\n").as_bytes());
         output.send_all();
-        output.frame(terms);
+        output.frame(terms).unwrap();
         for piece in pieces {
             output.bytes_mut().extend_from_slice(piece.as_bytes());
             output.send_all();
-            output.frame(terms);
+            output.frame(terms).unwrap();
         }
-        output.finish(terms);
+        output.finish(terms).unwrap();
         wire(&output)
     }
 
@@ -707,7 +724,7 @@ mod tests {
         let mut raw = Output::default();
         raw.bytes_mut().extend_from_slice(b"raw");
         raw.write_head(b"HTTP/1.1 200 OK\r\n\r\n");
-        raw.finish(TERMS);
+        raw.finish(TERMS).unwrap();
         assert_eq!(wire(&raw), expected("rawHTTP/1.1 200 OK||", false));
     }
 
@@ -717,7 +734,7 @@ mod tests {
         output.write_head(b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n");
         output.write_head(b"HTTP/1.1 200 OK\r\n\r\n");
         output.bytes_mut().extend_from_slice(b"x");
-        output.finish(TERMS);
+        output.finish(TERMS).unwrap();
         let final_reply = "HTTP/1.1 200 OK|Date: today|Content-Length: 1||x";
         let text = format!("HTTP/1.1 103 Early Hints|Link: x||{final_reply}");
         assert_eq!(wire(&output), (text.clone(), true));
@@ -725,17 +742,17 @@ mod tests {
         let mut flushed = Output::default();
         flushed.write_head(b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n");
         flushed.send_all();
-        flushed.frame(TERMS);
+        flushed.frame(TERMS).unwrap();
         flushed.write_head(b"HTTP/1.1 200 OK\r\n\r\n");
         flushed.bytes_mut().extend_from_slice(b"x");
-        flushed.finish(TERMS);
+        flushed.finish(TERMS).unwrap();
         assert_eq!(wire(&flushed), (text, true));
     }
 
     #[test]
     fn a_reply_of_nothing_is_no_reply() {
         let mut output = Output::default();
-        output.finish(TERMS);
+        output.finish(TERMS).unwrap();
         assert_eq!(wire(&output), expected("", false));
     }
 

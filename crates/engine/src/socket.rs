@@ -161,11 +161,12 @@ fn send_at_once(socket: &OwnedFd) {
     sockopt::set_tcp_nodelay(socket, true).ok();
 }
 
-/// Whether the socket has something to be read, or a client to be accepted.
+/// Whether the socket has something to be read, or a client to be accepted. If that cannot be told,
+/// it may have, since nobody would be told again.
 pub(crate) fn has_input(socket: impl AsFd) -> bool {
     let mut polled = [PollFd::new(&socket, PollFlags::IN)];
-    // If that cannot be told, trying tells.
-    rustix::event::poll(&mut polled, Some(&Timespec::default())).is_ok_and(|count| count > 0)
+    let polled = rustix::event::poll(&mut polled, Some(&Timespec::default()));
+    polled.map_or(true, |count| count > 0)
 }
 
 pub(crate) fn local_address(socket: impl AsFd) -> io::Result<SocketAddress> {
@@ -279,7 +280,10 @@ fn bind_unix(path: &Path) -> io::Result<(OwnedFd, SocketName)> {
         }
         other => other?,
     }
-    Ok((descriptor, SocketName::new(path)?))
+    let name = SocketName::new(path).inspect_err(|_| {
+        fs::remove_file(path).ok();
+    })?;
+    Ok((descriptor, name))
 }
 
 /// A path may be in use by a socket whose process has ended: connecting is then refused.

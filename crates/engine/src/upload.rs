@@ -5,6 +5,8 @@ use std::io;
 use crate::event::{Event, RequestError, RequestId};
 use crate::form::charset::Text;
 use crate::form::multipart::{Item, Multipart, MultipartError};
+use crate::limits::Exceeded;
+use crate::memory;
 use crate::socket::is_short_of_descriptors;
 use crate::store::TemporaryFile;
 use crate::store::chunk::{BUFFER_SIZE, Chunk};
@@ -136,9 +138,10 @@ impl Upload {
     }
 
     /// Copies what waits to be reported, so that its buffer can be used by others.
-    pub(crate) fn compact(&mut self) {
-        if let Some(file) = &mut self.file {
-            file.report.compact();
+    pub(crate) fn compact(&mut self) -> Result<(), Exceeded> {
+        match &mut self.file {
+            Some(file) => file.report.compact(),
+            None => Ok(()),
         }
     }
 
@@ -149,7 +152,10 @@ impl Upload {
             return Some(Step::store_failed(error));
         }
         if !file.report.is_empty() {
-            return Some(Step::Event(file.report_next(self.request)));
+            return Some(match file.report_next(self.request) {
+                Ok(event) => Step::Event(event),
+                Err(exceeded) => Step::Failed(RequestError::Exceeded(exceeded)),
+            });
         }
         let most_in_flight = match (file.complete, self.report_file_data) {
             // The last write is over before the file is reported complete, and each write before
@@ -237,15 +243,16 @@ fn skip_epilogue(input: &mut Chunk, is_last: bool) -> Step {
 }
 
 impl FileInProgress {
-    fn report_next(&mut self, request: RequestId) -> Event {
+    fn report_next(&mut self, request: RequestId) -> Result<Event, Exceeded> {
         // A read buffer is larger than BUFFER_SIZE where limits were raised beyond it.
-        let data = self.report.part(0..BUFFER_SIZE.min(self.report.len()));
+        let part = self.report.part(0..BUFFER_SIZE.min(self.report.len()));
+        let data = memory::copy(part.bytes())?;
         self.report.advance(data.len());
-        Event::FileData {
+        Ok(Event::FileData {
             request,
-            data: data.bytes().to_vec(),
+            data,
             size: self.opened.file.size() - self.report.len() as u64,
-        }
+        })
     }
 }
 

@@ -126,7 +126,7 @@ fn requests_of_every_fate(server: &mut Server) {
         let event = server.engine.next_event();
         assert!(matches!(event, None | Some(Event::ListenerDrained { .. })));
     }
-    server.engine.start_listener(server.listener);
+    server.engine.start_listener(server.listener).unwrap();
 }
 
 /// For a file, and for another descriptor of a socket.
@@ -191,7 +191,7 @@ fn a_child_without_descriptors_does_nothing_any_more(server: &mut Server) {
     rustix::process::setrlimit(Resource::Nofile, limit).unwrap();
     assert_eq!(server.engine.turn().unwrap(), 0);
     server.engine.stop_listener(server.listener);
-    server.engine.start_listener(server.listener);
+    server.engine.start_listener(server.listener).unwrap();
     assert!(!server.engine.is_active());
     let socket = ListenSocket::bind(&"127.0.0.1:0".parse().unwrap()).unwrap();
     let options = ListenerOptions::default();

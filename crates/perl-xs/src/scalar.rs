@@ -1,5 +1,6 @@
 //! Scalars: making, reading and changing them.
 
+use std::collections::TryReserveError;
 use std::ffi::c_int;
 use std::fmt;
 use std::os::fd::RawFd;
@@ -128,9 +129,28 @@ impl Scalar {
         self.with_string(|bytes, _| bytes.to_vec())
     }
 
-    /// Appends what [`bytes`](Self::bytes) gives: the way of output, with one copy.
+    /// How many bytes [`bytes`](Self::bytes) gives.
+    pub fn byte_length(&self) -> Result<usize> {
+        self.with_string(|bytes, _| bytes.len())
+    }
+
+    /// Appends what [`bytes`](Self::bytes) gives: the way of output, with one copy. An exception where there is no
+    /// memory for it.
     pub fn append_bytes_to(&self, buffer: &mut Vec<u8>) -> Result<()> {
-        self.with_string(|bytes, _| buffer.extend_from_slice(bytes))
+        self.try_append_bytes_to(buffer)?
+            .map_err(|_| Error::croak("Out of memory for a string"))
+    }
+
+    /// The same, where the inner error is the want of memory.
+    pub fn try_append_bytes_to(
+        &self,
+        buffer: &mut Vec<u8>,
+    ) -> Result<std::result::Result<(), TryReserveError>> {
+        self.with_string(|bytes, _| {
+            buffer.try_reserve(bytes.len())?;
+            buffer.extend_from_slice(bytes);
+            Ok(())
+        })
     }
 
     /// Whether reading it is more than that: it is tied, say.

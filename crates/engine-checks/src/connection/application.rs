@@ -273,7 +273,8 @@ impl Application {
     }
 
     pub(super) fn start_listener(&mut self, engine: &mut Engine, listener: ListenerId) {
-        engine.start_listener(listener);
+        let started = engine.start_listener(listener);
+        started.expect("the system has room for one more");
         self.stopped.remove(&listener);
     }
 

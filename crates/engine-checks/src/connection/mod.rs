@@ -250,10 +250,10 @@ impl World {
         let engine = &mut self.engine;
         assert!(!engine.stop(id) && !engine.start(id));
         assert!(!engine.write(id, b"stale") && !engine.write_head(id, b"HTTP/1.1 200 OK\r\n\r\n"));
-        assert!(!engine.accepts_output(id) && engine.output(id).is_none());
+        assert!(!engine.accepts_output(id) && engine.output(id, 1).is_none());
         assert!(engine.peer(id).is_none() && engine.local(id).is_none());
         assert!(engine.descriptor(id).is_none() && engine.duplicate(id).is_none());
-        assert!(engine.detach(id).is_none() && engine.take_unread(id).is_empty());
+        assert!(engine.detach(id).is_none() && engine.take_unread(id).bytes().is_empty());
         assert_eq!(engine.pending_output(id), 0);
         engine.finish(id);
         engine.drop_request(id);

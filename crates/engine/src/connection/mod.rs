@@ -20,6 +20,7 @@ use crate::exchange::Exchange;
 use crate::http::chunked::ChunkedError;
 use crate::http::head_reader::HeadReader;
 use crate::incoming::IncomingBody;
+use crate::limits::Exceeded;
 use crate::listener::ListenerOptions;
 use crate::output::Output;
 use crate::store::chunk::Chunk;
@@ -261,11 +262,12 @@ impl Connection {
     }
 
     /// Copies what it keeps of the read buffers, so that they can be used by others.
-    pub(crate) fn release_buffers(&mut self) {
-        self.unparsed.compact();
-        self.body.compact();
-        if let Phase::Multipart(upload) = &mut self.phase {
-            upload.compact();
+    pub(crate) fn release_buffers(&mut self) -> Result<(), Exceeded> {
+        self.unparsed.compact()?;
+        self.body.compact()?;
+        match &mut self.phase {
+            Phase::Multipart(upload) => upload.compact(),
+            _ => Ok(()),
         }
     }
 

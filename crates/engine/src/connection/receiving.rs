@@ -14,6 +14,7 @@ use crate::http::chunked::ChunkedError;
 use crate::http::head_reader::HeadReader;
 use crate::http::request_head::{HeadError, RequestHead, Version};
 use crate::limits::Exceeded;
+use crate::memory;
 use crate::socket;
 use crate::store::chunk::Chunk;
 use crate::store::writer::Store;
@@ -173,7 +174,9 @@ impl Connection {
         let Phase::Form(form) = &mut self.phase else {
             return Progress::Waiting;
         };
-        form.body.extend_from_slice(self.unparsed.bytes());
+        if let Err(exceeded) = memory::append(&mut form.body, self.unparsed.bytes()) {
+            return self.refuse_head(&exceeded.into());
+        }
         self.unparsed = Chunk::default();
         let least = self
             .body
@@ -281,10 +284,11 @@ impl Connection {
         let keeps_buffer = !matches!(progress, Progress::NeedsInput)
             && self.unparsed.len() > COPIED_INPUT
             && !self.unparsed.is_wasteful();
+        // Where there is no memory for a copy, whoever needs the buffer does without.
         if !keeps_buffer {
-            self.unparsed.compact();
+            self.unparsed.compact().ok();
         }
-        self.body.compact();
+        self.body.compact().ok();
     }
 }
 

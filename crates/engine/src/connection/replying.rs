@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::{AfterReply, Connection, MOST_SKIPPED, Phase, later};
 use crate::event::RequestId;
 use crate::http::body::Framing;
+use crate::limits::Exceeded;
 use crate::output::Terms;
 
 /// Ending a reply, and going on behind it.
@@ -23,15 +24,19 @@ impl Connection {
 
     /// The reply is complete: what is to be sent of it is sent, then comes the next request, or the
     /// end of the connection.
-    pub(crate) fn finish_reply(&mut self, terms: Terms<'_>) {
-        self.output.finish(terms);
+    ///
+    /// # Errors
+    ///
+    /// There is no memory for what frames the reply.
+    pub(crate) fn finish_reply(&mut self, terms: Terms<'_>) -> Result<(), Exceeded> {
+        self.output.finish(terms)?;
         if self.output.persists() && terms.may_persist {
             self.phase = Phase::Replying {
                 then: AfterReply::Next,
             };
             self.exchange.released = true;
             self.exchange.stopped = false;
-            return;
+            return Ok(());
         }
         // Whoever has a duplicate may go on using it, so nothing may be shut down.
         let lingers = self.has_input_left() && !self.duplicated;
@@ -42,6 +47,7 @@ impl Connection {
             },
         };
         self.release();
+        Ok(())
     }
 
     /// The application's handle is of no use any more, and nothing that came is of interest.

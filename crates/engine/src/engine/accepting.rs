@@ -12,6 +12,7 @@ use crate::address::SocketAddress;
 use crate::connection::{Connection, later};
 use crate::event::{Event, ListenerId, RequestId};
 use crate::listener::{Listener, ListenerOptions};
+use crate::memory;
 use crate::socket;
 
 /// Connections that a listener accepts in one turn.
@@ -149,6 +150,7 @@ impl Engine {
         options: Rc<ListenerOptions>,
     ) -> io::Result<RequestId> {
         self.refuse_if_lost()?;
+        self.make_room_for_another()?;
         let generation = self.next_generation();
         let entry = self.connections.vacant_entry();
         let slot = entry.key();
@@ -162,6 +164,16 @@ impl Engine {
         let request = RequestId { slot, generation };
         entry.insert(Connection::new(socket, token, request, peer, options));
         Ok(request)
+    }
+
+    /// The table of connections doubles when it is full, and cannot be asked to fail.
+    fn make_room_for_another(&self) -> io::Result<()> {
+        let connections = self.connections.capacity();
+        if self.connections.len() < connections {
+            return Ok(());
+        }
+        let room = memory::has_room::<Option<Connection>>(2 * connections);
+        room.map_err(|_| io::ErrorKind::OutOfMemory.into())
     }
 
     pub(super) fn close(&mut self, slot: usize) {

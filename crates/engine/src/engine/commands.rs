@@ -14,6 +14,18 @@ use crate::listener::ListenerOptions;
 use crate::output::Output;
 use crate::socket;
 use crate::store::TemporaryFile;
+use crate::store::chunk::Chunk;
+
+/// Bytes that were read and are of no use to the engine.
+#[derive(Debug, Default)]
+pub struct Unread(Chunk);
+
+impl Unread {
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        self.0.bytes()
+    }
+}
 
 /// What the application does with a request. A handle whose request is over does nothing.
 impl Engine {
@@ -63,12 +75,13 @@ impl Engine {
         }
     }
 
-    /// Appends to the output. Returns whether anybody may still receive it.
+    /// Appends to the output. Returns whether anybody may still receive it: nobody may where there
+    /// is no memory for it.
     ///
     /// What begins without a head ([`write_head`](Engine::write_head)) is sent as it is, and the
     /// end of the connection is its end.
     pub fn write(&mut self, request: RequestId, bytes: &[u8]) -> bool {
-        match self.output(request) {
+        match self.output(request, bytes.len()) {
             Some(output) => {
                 output.extend_from_slice(bytes);
                 true
@@ -91,7 +104,7 @@ impl Engine {
     ///
     /// Where something was written before, the head is a part of that.
     pub fn write_head(&mut self, request: RequestId, head: &[u8]) -> bool {
-        match self.writable(request) {
+        match self.writable(request, head.len()) {
             Some(output) => {
                 output.write_head(head);
                 true
@@ -100,12 +113,13 @@ impl Engine {
         }
     }
 
-    /// The output, to be appended to in place; `None` if nobody will receive it.
-    pub fn output(&mut self, request: RequestId) -> Option<&mut Vec<u8>> {
-        self.writable(request).map(Output::bytes_mut)
+    /// The output, for so many bytes to be appended to it in place; `None` if nobody will receive
+    /// it.
+    pub fn output(&mut self, request: RequestId, length: usize) -> Option<&mut Vec<u8>> {
+        self.writable(request, length).map(Output::bytes_mut)
     }
 
-    fn writable(&mut self, request: RequestId) -> Option<&mut Output> {
+    fn writable(&mut self, request: RequestId, length: usize) -> Option<&mut Output> {
         let connection = find(&mut self.connections, request)?;
         if !connection.accepts_output() {
             return None;
@@ -114,7 +128,19 @@ impl Engine {
         if connection.output.has_no_memory() {
             connection.output.give_memory(self.outputs.take());
         }
-        Some(&mut connection.output)
+        if connection.output.reserve(length).is_err() {
+            self.abandon_output(request);
+            return None;
+        }
+        Some(&mut find(&mut self.connections, request)?.output)
+    }
+
+    /// Some of the output could not be made: as a reply with a gap is none, nobody will receive
+    /// what was written or will be.
+    pub fn abandon_output(&mut self, request: RequestId) {
+        if find(&mut self.connections, request).is_some() {
+            self.lose(request.slot);
+        }
     }
 
     /// Sending starts by itself once more than this is pending, and stops when no more is left;
@@ -173,7 +199,9 @@ impl Engine {
         }
         self.now = Instant::now();
         let terms = terms(&mut self.clock, self.now, &self.listeners, connection);
-        connection.finish_reply(terms);
+        if connection.finish_reply(terms).is_err() {
+            return self.close(request.slot);
+        }
         connection.exchange.notify_draining = true;
         mark_dirty(&mut self.dirty, request.slot, connection);
         self.restart_deadline(request.slot);
@@ -265,12 +293,12 @@ impl Engine {
 
     /// What was read along with the head of a request whose body is left to the application.
     /// The rest is in the socket. Empty at any other time, and at the second call.
-    pub fn take_unread(&mut self, request: RequestId) -> Vec<u8> {
+    pub fn take_unread(&mut self, request: RequestId) -> Unread {
         match find(&mut self.connections, request) {
             Some(connection) if matches!(connection.phase, Phase::Handling) => {
-                std::mem::take(&mut connection.unparsed).bytes().to_vec()
+                Unread(std::mem::take(&mut connection.unparsed))
             }
-            _ => Vec::new(),
+            _ => Unread::default(),
         }
     }
 

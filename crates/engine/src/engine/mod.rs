@@ -12,6 +12,8 @@ mod commands;
 mod receiving;
 mod sending;
 
+pub use commands::Unread;
+
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
@@ -26,6 +28,7 @@ use crate::connection::{Connection, Phase};
 use crate::event::{Event, ListenerId, RequestError, RequestId};
 use crate::head_pool::HeadPool;
 use crate::http::date::DateClock;
+use crate::limits::Exceeded;
 use crate::listener::{Listener, ListenerOptions};
 use crate::output::Terms;
 use crate::output_pool::OutputPool;
@@ -106,8 +109,9 @@ pub struct Engine {
     uploaded: usize,
     /// Uploads that wait for the writer threads to catch up.
     starved: VecDeque<usize>,
-    /// Nobody but the writer threads has read buffers, or had when this turn looked.
-    buffers_released: bool,
+    /// Nobody but the writer threads has read buffers, or had when this turn looked. An error where
+    /// some have them still, for want of memory to copy what is in them.
+    buffers_released: Option<Result<(), Exceeded>>,
     /// Connections whose output may have become due.
     dirty: Vec<usize>,
     timers: Timers,
@@ -150,7 +154,7 @@ impl Engine {
             uploads_ready: VecDeque::new(),
             uploaded: 0,
             starved: VecDeque::new(),
-            buffers_released: false,
+            buffers_released: None,
             dirty: Vec::new(),
             timers: Timers::default(),
             store: Store::new(std::env::temp_dir(), waker),
@@ -215,19 +219,24 @@ impl Engine {
     }
 
     /// Accepts again.
-    pub fn start_listener(&mut self, listener: ListenerId) {
+    ///
+    /// # Errors
+    ///
+    /// What epoll_ctl(2) said; the listener is as it was.
+    pub fn start_listener(&mut self, listener: ListenerId) -> io::Result<()> {
         let Some(starting) = find_listener(&mut self.listeners, listener) else {
-            return;
+            return Ok(());
         };
         if starting.started {
-            return;
+            return Ok(());
         }
         let token = Token(FIRST_LISTENER - listener.slot);
-        starting.started =
-            register(&self.poll, &starting.socket, token, Interest::READABLE).is_ok();
+        register(&self.poll, &starting.socket, token, Interest::READABLE)?;
+        starting.started = true;
         starting.resume();
-        starting.ready = starting.started;
+        starting.ready = true;
         starting.draining = false;
+        Ok(())
     }
 
     /// Closes the listening socket; connections that are there go on.

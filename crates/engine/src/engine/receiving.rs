@@ -7,6 +7,7 @@ use rustix::io::Errno;
 use super::{Engine, find, mark_ready};
 use crate::connection::{Connection, Phase, Progress};
 use crate::event::{Event, RequestError, RequestId};
+use crate::limits::Exceeded;
 use crate::socket;
 use crate::store::chunk::{BUFFER_SIZE, Chunk, Filled};
 use crate::store::writer::Completion;
@@ -59,7 +60,7 @@ impl Engine {
     }
 
     pub(super) fn read_ready(&mut self) {
-        self.buffers_released = false;
+        self.buffers_released = None;
         self.read_all_but_uploads();
         // What the application has to do comes before all but one of the uploads, so that a reply
         // waits for little; and after some of them it is looked whether there is more of that. Those
@@ -162,25 +163,26 @@ impl Engine {
             Filled::End | Filled::Failed(..) => self.receiving_ended(slot),
             Filled::NoBuffer(carried) => {
                 connection.unparsed = carried;
-                match self.release_buffers() {
-                    true => self.read(slot),
-                    false => self.starve(slot),
+                match self.buffers_released {
+                    None => {
+                        self.buffers_released = Some(self.release_buffers());
+                        self.read(slot);
+                    }
+                    Some(Ok(())) => self.starve(slot),
+                    Some(Err(exceeded)) => self.exceed(slot, exceeded),
                 }
             }
+            Filled::Unavailable(exceeded) => self.exceed(slot, exceeded),
         }
     }
 
-    /// Buffers that are kept for requests whose application takes its time: a copy does.
-    /// Once a turn at most; returns whether it was done now.
-    fn release_buffers(&mut self) -> bool {
-        if self.buffers_released {
-            return false;
-        }
-        self.buffers_released = true;
-        for (_, connection) in &mut self.connections {
-            connection.release_buffers();
-        }
-        true
+    /// Buffers that are kept for requests whose application takes its time: a copy does. To be
+    /// called once a turn at most.
+    fn release_buffers(&mut self) -> Result<(), Exceeded> {
+        let connections = self.connections.iter_mut();
+        connections
+            .map(|(_, connection)| connection.release_buffers())
+            .fold(Ok(()), Result::and)
     }
 
     /// The upload waits for the writer threads, through no fault of its client.
@@ -256,6 +258,20 @@ impl Engine {
         match connection.phase {
             Phase::Multipart(_) => self.fail(slot, RequestError::Disconnected),
             _ => self.close(slot),
+        }
+    }
+
+    /// The request cannot be received for want of what it takes.
+    fn exceed(&mut self, slot: usize, exceeded: Exceeded) {
+        let Some(connection) = self.connections.get(slot) else {
+            return;
+        };
+        match connection.phase {
+            Phase::Multipart(_) => self.fail(slot, RequestError::Exceeded(exceeded)),
+            Phase::Head(_) | Phase::Form(_) if connection.options.error_responses => {
+                self.refuse(slot, exceeded.status());
+            }
+            _ => self.close_gently(slot),
         }
     }
 

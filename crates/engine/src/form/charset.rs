@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::limits::Exceeded;
+
 /// Text in Perl's extended UTF-8, as the buffer of a scalar with the UTF-8 flag holds it.
 ///
 /// Perl's encoding is UTF-8 without its upper bounds: surrogates and code points above U+10FFFF,
@@ -29,7 +31,25 @@ impl Text {
 
     /// Reads bytes as cp1251; never fails.
     pub fn from_cp1251(bytes: Vec<u8>) -> Text {
-        Text(from_cp1251(&bytes).into_bytes())
+        let mut text = String::with_capacity(length_of_cp1251(&bytes));
+        text.extend(bytes.iter().copied().map(cp1251_character));
+        Text(text.into_bytes())
+    }
+
+    /// The same as [`decide`](Text::decide) for what may be large.
+    ///
+    /// # Errors
+    ///
+    /// [`Exceeded::Memory`]
+    pub(crate) fn try_decide(bytes: Vec<u8>) -> Result<Text, Exceeded> {
+        if is_valid(&bytes) {
+            return Ok(Text(bytes));
+        }
+        let mut text = String::new();
+        let room = text.try_reserve_exact(length_of_cp1251(&bytes));
+        room.map_err(|_| Exceeded::Memory)?;
+        text.extend(bytes.iter().copied().map(cp1251_character));
+        Ok(Text(text.into_bytes()))
     }
 
     /// Takes bytes for which [`is_valid`] has been seen to hold.
@@ -152,21 +172,19 @@ fn is_longest_form(continuation: &[u8]) -> bool {
     (1 << 36..1 << 63).contains(&value)
 }
 
-fn from_cp1251(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len() * 2);
-    text.extend(bytes.iter().map(|&byte| {
-        match byte {
-            0x00..=0x7f => char::from(byte),
-            0x80..=0xbf => CP1251_80_TO_BF
-                .get(usize::from(byte - 0x80))
-                .copied()
-                .unwrap_or(char::REPLACEMENT_CHARACTER),
-            // А to я stand in the order of Unicode.
-            0xc0..=0xff => char::from_u32(0x410 + u32::from(byte - 0xc0))
-                .unwrap_or(char::REPLACEMENT_CHARACTER),
-        }
-    }));
-    text
+fn length_of_cp1251(bytes: &[u8]) -> usize {
+    let lengths = bytes.iter().map(|&byte| cp1251_character(byte).len_utf8());
+    lengths.sum()
+}
+
+fn cp1251_character(byte: u8) -> char {
+    let character = match byte {
+        0x00..=0x7f => Some(char::from(byte)),
+        0x80..=0xbf => CP1251_80_TO_BF.get(usize::from(byte - 0x80)).copied(),
+        // А to я stand in the order of Unicode.
+        0xc0..=0xff => char::from_u32(0x410 + u32::from(byte - 0xc0)),
+    };
+    character.unwrap_or(char::REPLACEMENT_CHARACTER)
 }
 
 /// The upper half of cp1251 as far as it is not in the order of Unicode. 0x98 is not assigned (the

@@ -196,7 +196,7 @@ impl HeadReader {
             version: self.version,
             length: self.headers_start - self.head_start,
         };
-        Ok(head.fill(bytes.unwrap_or_default(), parts)?)
+        head.fill(bytes.unwrap_or_default(), parts)
     }
 
     fn span_in_head(&self, range: Range<usize>) -> Span {

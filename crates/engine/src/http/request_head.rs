@@ -8,6 +8,7 @@ use thiserror::Error;
 use super::authority::{self, is_host};
 use super::characters::{is_text, is_token, is_white_space};
 use crate::limits::{Exceeded, Limits};
+use crate::memory;
 
 /// Why a request head is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -246,7 +247,7 @@ impl RequestHead {
             return None;
         }
         self.clear();
-        self.bytes.extend_from_slice(input.get(..consumed)?);
+        memory::append(&mut self.bytes, input.get(..consumed)?).ok()?;
         self.method = Span::within(input, method);
         self.target = Span::within(input, target);
         self.version = match request.version? {
@@ -263,14 +264,14 @@ impl RequestHead {
     }
 
     /// Fills it with these bytes, from the request line to the empty line.
-    pub(super) fn fill(&mut self, bytes: &[u8], line: RequestLine) -> Result<(), Malformed> {
+    pub(super) fn fill(&mut self, bytes: &[u8], line: RequestLine) -> Result<(), HeadError> {
         self.clear();
-        self.bytes.extend_from_slice(bytes);
+        memory::append(&mut self.bytes, bytes)?;
         self.method = line.method;
         self.target = line.target;
         self.version = line.version;
         self.find_headers(line.length)?;
-        self.check()
+        Ok(self.check()?)
     }
 
     fn clear(&mut self) {
@@ -279,7 +280,7 @@ impl RequestHead {
     }
 
     /// Takes the header lines apart, which begin at `start` and end with the empty line.
-    fn find_headers(&mut self, start: usize) -> Result<(), Malformed> {
+    fn find_headers(&mut self, start: usize) -> Result<(), HeadError> {
         let lines = self.bytes.get(start..).unwrap_or_default();
         for line in lines.split(|&byte| byte == b'\n') {
             let line = without_carriage_return(line);
@@ -287,6 +288,7 @@ impl RequestHead {
                 break;
             }
             let (name, value) = split_header_line(line).ok_or(Malformed::HeaderLine)?;
+            memory::reserve(&mut self.headers, 1)?;
             self.headers.push(HeaderSpans {
                 name: Span::within(&self.bytes, name),
                 value: Span::within(&self.bytes, value),

@@ -3,6 +3,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::limits::Exceeded;
+use crate::memory;
+
 /// Bytes of one read buffer: what a large upload is read with.
 pub(crate) const BUFFER_SIZE: usize = 1024 * 1024;
 
@@ -56,10 +59,13 @@ impl Chunk {
     }
 
     /// Copies more bytes behind its own.
-    pub(crate) fn append(&mut self, bytes: &[u8]) {
-        let mut own = self.bytes().to_vec();
+    pub(crate) fn append(&mut self, bytes: &[u8]) -> Result<(), Exceeded> {
+        let mut own = Vec::new();
+        memory::reserve_exactly(&mut own, self.len() + bytes.len())?;
+        own.extend_from_slice(self.bytes());
         own.extend_from_slice(bytes);
         *self = Chunk::from(own);
+        Ok(())
     }
 
     /// Whether it keeps much more memory than it has bytes.
@@ -68,25 +74,27 @@ impl Chunk {
     }
 
     /// Keeps only its own bytes, so that the buffer can be used by others. What nobody shares
-    /// may keep some space, to be read behind.
-    pub(crate) fn compact(&mut self) {
+    /// may keep some space, to be read behind. Where there is no memory for the copy, it stays as
+    /// it is.
+    pub(crate) fn compact(&mut self) -> Result<(), Exceeded> {
         if self.is_shared() || self.is_wasteful() {
-            *self = Chunk::from(self.bytes().to_vec());
+            *self = Chunk::from(memory::copy(self.bytes())?);
         }
+        Ok(())
     }
 
     /// Its bytes at the front of a buffer that nobody shares; there may be space behind them.
-    fn into_own_buffer(self) -> Vec<u8> {
+    fn into_own_buffer(self) -> Result<Vec<u8>, Exceeded> {
         match self.buffer.map(Arc::try_unwrap) {
             // They are there already from the second time on: moving them to where they are
             // would take time square to their number.
             Some(Ok(buffer)) if self.range.start == 0 => buffer,
             Some(Ok(mut buffer)) => {
                 buffer.copy_within(self.range, 0);
-                buffer
+                Ok(buffer)
             }
-            Some(Err(shared)) => shared.get(self.range).unwrap_or_default().to_vec(),
-            None => Vec::new(),
+            Some(Err(shared)) => memory::copy(shared.get(self.range).unwrap_or_default()),
+            None => Ok(Vec::new()),
         }
     }
 
@@ -97,7 +105,7 @@ impl Chunk {
     }
 
     fn buffer_length(&self) -> usize {
-        self.buffer.as_ref().map_or(0, |buffer| buffer.len())
+        self.buffer.as_ref().map_or(0, |buffer| buffer.capacity())
     }
 }
 
@@ -129,6 +137,8 @@ pub(crate) enum Filled {
     End,
     /// Every buffer is in use. What was carried over comes back.
     NoBuffer(Chunk),
+    /// There is no memory for a buffer.
+    Unavailable(Exceeded),
     /// The reader failed. What was carried over comes back.
     Failed(Chunk, rustix::io::Errno),
 }
@@ -162,13 +172,18 @@ impl BufferPool {
         if start > MOST_COPIED {
             return read_behind(carried, limit, reader);
         }
-        let Some(shared) = self.unused() else {
-            return Filled::NoBuffer(carried);
+        let shared = match self.unused() {
+            Ok(Some(unused)) => unused,
+            Ok(None) => return Filled::NoBuffer(carried),
+            Err(exceeded) => return Filled::Unavailable(exceeded),
         };
         let Some(buffer) = Arc::get_mut(shared) else {
             return Filled::NoBuffer(carried);
         };
-        let end = buffer.len().min(start + limit);
+        let end = buffer.capacity().min(start + limit);
+        if buffer.len() < end {
+            buffer.resize(end, 0);
+        }
         let (front, space) = buffer[..end].split_at_mut(start);
         match reader(space) {
             Err(error) => Filled::Failed(carried, error),
@@ -184,7 +199,8 @@ impl BufferPool {
         }
     }
 
-    fn unused(&mut self) -> Option<&mut Arc<Vec<u8>>> {
+    /// A buffer that nobody uses. Memory is taken as it is read into, since most reads are short.
+    fn unused(&mut self) -> Result<Option<&mut Arc<Vec<u8>>>, Exceeded> {
         let free = self
             .buffers
             .iter_mut()
@@ -192,12 +208,14 @@ impl BufferPool {
         let free = match free {
             Some(free) => free,
             None if self.buffers.len() < self.maximum => {
-                self.buffers.push(Arc::new(vec![0; BUFFER_SIZE]));
+                let mut buffer = Vec::new();
+                memory::reserve_exactly(&mut buffer, BUFFER_SIZE)?;
+                self.buffers.push(Arc::new(buffer));
                 self.buffers.len() - 1
             }
-            None => return None,
+            None => return Ok(None),
         };
-        self.buffers.get_mut(free)
+        Ok(self.buffers.get_mut(free))
     }
 }
 
@@ -209,10 +227,10 @@ fn read_behind(
     reader: impl FnOnce(&mut [u8]) -> rustix::io::Result<Option<usize>>,
 ) -> Filled {
     let start = carried.len();
-    let mut buffer = carried.into_own_buffer();
-    if buffer.len() - start < start / 2 {
-        buffer.resize(2 * start, 0);
-    }
+    let mut buffer = match own_buffer_with_space(carried) {
+        Ok(buffer) => buffer,
+        Err(exceeded) => return Filled::Unavailable(exceeded),
+    };
     let end = buffer.len().min(start + limit);
     let read = reader(&mut buffer[start..end]);
     let chunk = |length| Chunk {
@@ -224,6 +242,18 @@ fn read_behind(
         Ok(None) => Filled::End,
         Ok(Some(length)) => Filled::Chunk(chunk(length)),
     }
+}
+
+/// The bytes, and at least half as much space behind them.
+fn own_buffer_with_space(carried: Chunk) -> Result<Vec<u8>, Exceeded> {
+    let start = carried.len();
+    let mut buffer = carried.into_own_buffer()?;
+    let space = buffer.len() - start;
+    if space < start / 2 {
+        memory::reserve_exactly(&mut buffer, start - space)?;
+        buffer.resize(2 * start, 0);
+    }
+    Ok(buffer)
 }
 
 #[cfg(test)]
@@ -244,7 +274,7 @@ mod tests {
                 panic!("there is space");
             };
             carried = chunk;
-            carried.compact();
+            carried.compact().unwrap();
             if carried.len() > MOST_COPIED + 1024 {
                 lengths.push(carried.buffer_length());
             }
@@ -267,7 +297,7 @@ mod tests {
             panic!("there is a buffer");
         };
         assert!(matches!(read(&mut pool), Filled::NoBuffer(_)));
-        chunk.compact();
+        chunk.compact().unwrap();
         assert!(matches!(read(&mut pool), Filled::Chunk(_)));
     }
 }

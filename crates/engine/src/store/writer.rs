@@ -153,7 +153,8 @@ impl Store {
             Writer::ThreadsOnly => true,
         };
         if threaded && chunk.is_wasteful() {
-            chunk.compact();
+            // Where it cannot be, it keeps its buffer for as long as the write takes.
+            chunk.compact().ok();
         }
         let length = chunk.len() as u64;
         let write = Write {

@@ -29,8 +29,8 @@ fn a_stopped_listener_lets_clients_wait() {
         assert!(server.engine.next_event().is_none());
     }
     assert!(!server.engine.is_active());
-    server.engine.start_listener(server.listener);
-    server.engine.start_listener(server.listener);
+    server.engine.start_listener(server.listener).unwrap();
+    server.engine.start_listener(server.listener).unwrap();
     server.receive_and_reply(b"waited");
     assert_eq!(server.until_done(reply_of(waiting)), b"waited");
 }

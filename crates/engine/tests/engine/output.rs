@@ -54,7 +54,7 @@ fn a_slow_reader_gets_everything() {
     let reply = noise(20_000_000, 3);
     server
         .engine
-        .output(request)
+        .output(request, reply.len())
         .unwrap()
         .extend_from_slice(&reply);
     server.engine.finish(request);
@@ -174,7 +174,7 @@ fn a_client_that_is_gone_is_reported_once() {
     );
     assert!(!server.engine.accepts_output(request));
     assert!(!server.engine.write(request, b"to nobody"));
-    assert!(server.engine.output(request).is_none());
+    assert!(server.engine.output(request, 0).is_none());
     assert!(server.engine.is_open(request));
     assert_eq!(server.engine.pending_output(request), 0);
     server.engine.finish(request);

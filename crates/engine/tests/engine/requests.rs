@@ -95,8 +95,8 @@ fn body_methods_say_whose_bodies_are_received() {
     let received = server.receive();
     assert_eq!(received.body, None);
     let request = received.request.unwrap();
-    assert_eq!(server.engine.take_unread(request), b"a=b");
-    assert_eq!(server.engine.take_unread(request), b"");
+    assert_eq!(server.engine.take_unread(request).bytes(), b"a=b");
+    assert_eq!(server.engine.take_unread(request).bytes(), b"");
 }
 
 #[test]

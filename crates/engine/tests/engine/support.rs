@@ -174,7 +174,7 @@ impl Server {
     pub fn until_no_connection(&mut self) {
         self.engine.stop_listener(self.listener);
         self.until(|engine| !engine.is_active());
-        self.engine.start_listener(self.listener);
+        self.engine.start_listener(self.listener).unwrap();
     }
 
     pub fn files_left(&self) -> usize {

@@ -1,0 +1,168 @@
+#!/usr/bin/env perl
+# What a server needs to begin, to stop and start listening, and to go on in a forked child, is
+# refused by the system: the application is told why, nothing is left of the attempt, and the
+# next one succeeds. Usage: ./dev faults
+
+use strict;
+use warnings;
+
+use FindBin;
+use Errno ();
+use IO::Socket::UNIX;
+use Test::More;
+
+use lib "$FindBin::Bin/lib", "$FindBin::Bin/../../t/lib";
+use Faults;
+use TestServer qw(report request_bytes);
+
+# Which calls fail with what while a server begins to listen there, and the words before the reason.
+my $LISTEN = 'HTTP::Server::EV cannot listen on ADDRESS: ';
+my $START  = 'HTTP::Server::EV cannot start: ';
+my @ROWS   = (
+    [ socket       => [qw(EMFILE ENFILE ENOMEM EACCES)],     $LISTEN ],
+    [ bind         => [qw(EADDRINUSE EACCES EADDRNOTAVAIL)], $LISTEN ],
+    [ listen       => [qw(EADDRINUSE EOPNOTSUPP)],           $LISTEN ],
+    [ epoll_ctl    => [qw(ENOSPC ENOMEM)],                   "(?:$LISTEN|$START)" ],
+    [ epoll_create => [qw(EMFILE ENFILE ENOMEM)],            $START ],
+    [ eventfd      => [qw(EMFILE ENFILE ENOMEM ENODEV)],     $START ],
+    [ getsockname  => [qw(ENOBUFS)],                         $LISTEN ],
+    [ getsockopt   => [qw(ENOBUFS)],                         $LISTEN ],
+    [ dup          => [qw(EMFILE)],                          q{} ],
+);
+
+my $faults = Faults->new;
+
+for my $address ( '127.0.0.1:0', 'unix:/SOCKET' ) {
+    for my $row (@ROWS) {
+        my ( $call, $errors, $words ) = @{$row};
+        subtest "listen on $address, $call: @{$errors}" =>
+          sub { try_listen( $address, $call, $_, $words ) for @{$errors} };
+    }
+}
+
+subtest 'start says why a listener cannot go on, and can be called again' => sub {
+    my $server =
+      TestServer->start( sub { commands( $_[0], $_[0]->listen( \&answer ) ) } );
+    $server->await('ready');
+    is $server->request( GET => q{/} )->{body}, 'page', 'before';
+    $server->tell('stop');
+    $server->await('stop');
+    $faults->set( epoll_ctl => error => 'ENOMEM', times => 1 );
+    $server->tell('start');
+    my ( $error, $stopped ) = $server->await('start');
+    like $error, qr/\AHTTP::Server::EV cannot accept again: Cannot allocate memory /,
+      'the reason';
+    is $stopped,                       1, 'it is stopped';
+    is $faults->injected('epoll_ctl'), 1, 'by that';
+    $faults->clear;
+    $server->tell('start');
+    is_deeply [ $server->await('start') ], [ q{}, 0 ], 'then it starts';
+    is $server->request( GET => q{/} )->{body}, 'page', 'and serves';
+    $server->stop;
+};
+
+subtest 'A file is written without threads where none can be started' => sub {
+    for my $call (qw(thread sigmask)) {
+        my $server = TestServer->start( sub { serve_sizes( $_[0] ) }, backend => 'AIO' );
+        $faults->set( $call, error => 'EAGAIN' );
+        my $file = { name => 'f', file_name => 'f', content => 'x' x 5_000_000 };
+        is $server->upload($file)->{body}, 5_000_000, "$call: the file";
+        cmp_ok $faults->injected($call), '>', 0, 'it was tried';
+        $faults->clear;
+        is $server->upload($file)->{body}, 5_000_000, 'and another, with threads';
+        ok $server->await_files(0), 'none is left';
+        $server->stop;
+    }
+};
+
+done_testing;
+
+# Each place where the call is made fails in its turn, until the attempt succeeds.
+sub try_listen {
+    my ( $address, $call, $error, $words ) = @_;
+    my $server = TestServer->start( sub { commands( $_[0] ) } );
+    $address =~ s{/SOCKET}{$server->directory . '/socket'}e;
+    $words   =~ s/ADDRESS/\Q$address/g;
+    local $! = Errno->can($error)->();
+    my $reason = "$!";
+    my $count  = 0;
+    $server->await('ready');
+
+    while ( $count < 20 ) {
+        my $before = $server->descriptors;
+        $faults->set( $call, error => $error, skip => $count, times => 1 );
+        $server->tell( listen => $address );
+        my ($told) = $server->await('listen');
+        my $injected = $faults->injected($call);
+        $faults->clear;
+        last if !$injected;
+        $count++;
+        like $told, qr/\A$words.*\Q$reason\E/, "$error, place $count: $told";
+
+        # By then the server itself may have been started, which it stays.
+        my $most = $before + ( $call eq 'epoll_ctl' ? 2 : 0 );
+        cmp_ok $server->descriptors, '<=', $most, 'no descriptor is left';
+    }
+    cmp_ok $count, '>', 0, "$count injected"
+      if $call ne 'getsockname' || $address !~ /unix/;
+    my $port = $server->await('port');
+    is ask( $port, $address ), 'page', 'it serves in the end';
+    $server->stop;
+    return;
+}
+
+sub ask {
+    my ( $port, $address ) = @_;
+    my $client =
+      $address =~ /\Aunix:(.*)/
+      ? TestServer::Client->from_socket( IO::Socket::UNIX->new( Peer => $1 ) )
+      : TestServer::Client->new($port);
+    $client->send( request_bytes( GET => q{/} ) );
+    return $client->last_response->{body};
+}
+
+# In the server's process.
+
+sub commands {
+    my ( $test, $listener ) = @_;
+
+    # The loop goes on although nobody listens.
+    my $idle    = EV::timer( 1e6, 0, sub { } );
+    my %command = (
+        idle   => sub { $idle },
+        listen => sub {
+            my ($address) = @_;
+            my $made = eval { HTTP::Server::EV->listen( $address, \&answer ) };
+            report( listen => $@ );
+            report( port   => $made->{port} ) if $made;
+        },
+        stop  => sub { $listener->stop; report('stop') },
+        start => sub {
+            my $error = eval { $listener->start; 1 } ? q{} : $@;
+            report( start => $error, $listener->{stopped} );
+        },
+    );
+    report('ready');
+    $test->on_command( sub { my ( $name, @rest ) = @_; $command{$name}->(@rest) } );
+    return;
+}
+
+sub answer {
+    my ($cgi) = @_;
+    $cgi->header;
+    $cgi->print('page');
+    return;
+}
+
+sub serve_sizes {
+    my ($test) = @_;
+    $test->listen(
+        sub {
+            my ($cgi)  = @_;
+            my ($file) = @{ $cgi->file('f') };
+            $cgi->header;
+            $cgi->print( -s $file->path );
+        }
+    );
+    return;
+}
