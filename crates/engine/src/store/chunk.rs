@@ -88,7 +88,7 @@ impl Chunk {
         match self.buffer.map(Arc::try_unwrap) {
             // They are there already from the second time on: moving them to where they are
             // would take time square to their number.
-            Some(Ok(buffer)) if self.range.start == 0 => buffer,
+            Some(Ok(buffer)) if self.range.start == 0 => Ok(buffer),
             Some(Ok(mut buffer)) => {
                 buffer.copy_within(self.range, 0);
                 Ok(buffer)
