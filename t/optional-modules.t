@@ -17,6 +17,7 @@ my @HIDDEN =
   qw(AnyEvent Coro File::Util Guard HTTP::Cookies HTTP::Request IO::AIO LWP Plack);
 
 subtest 'What is loaded' => sub {
+    local $ENV{PERL5OPT} = q{};
     my $output = output_of( $^X, ( map { "-I$_" } grep { !ref } @INC ), '-e', <<'PERL' );
 use HTTP::Server::EV;
 use HTTP::Server::EV::IO::AIO;

@@ -48,8 +48,14 @@ sub let_read {
 
 sub _listen {
     my ($server) = @_;
-    $server->listen( \&_answer,
-        { body_methods => [qw(POST PUT PATCH)], error_responses => 1 } );
+    my %options = (
+        body_methods    => [qw(POST PUT PATCH)],
+        error_responses => 1,
+
+        # Connections that are played side by side wait for each other.
+        keepalive => $TestServer::DEADLINE,
+    );
+    $server->listen( \&_answer, \%options );
     $server->on_command(
         sub {
             my ($command) = @_;
