@@ -258,7 +258,7 @@ mod tests {
         let mut changed = dead_path(&here).into_os_string().into_encoded_bytes();
         let last = changed.last_mut().unwrap();
         *last = if *last == b'x' { b'y' } else { b'x' };
-        private(Path::new(str::from_utf8(&changed).unwrap()));
+        private(Path::new(std::str::from_utf8(&changed).unwrap()));
         if geteuid().is_root() {
             let anothers = dead_path(&here);
             private(&anothers);
