@@ -1,6 +1,6 @@
 #!/usr/bin/env perl
-# 100,000 requests and 10,000 uploads, and as many that fail: memory, descriptors and files
-# do not grow. Usage: prove -lv xt/leaks.t
+# 100,000 requests, each by itself and on kept connections, and 10,000 uploads, and as many
+# that fail: memory, descriptors and files do not grow. Usage: prove -lv xt/leaks.t
 #
 # LEAKS_REQUESTS and LEAKS_UPLOADS set other numbers.
 
@@ -26,7 +26,7 @@ use FindBin;
 use Test::More;
 
 use lib "$FindBin::Bin/../t/lib";
-use TestServer qw(backends request_bytes upload_bytes);
+use TestServer qw(backends kept_request_bytes request_bytes upload_bytes);
 
 my $REQUESTS = $ENV{LEAKS_REQUESTS} || 100_000;
 my $UPLOADS  = $ENV{LEAKS_UPLOADS}  || 10_000;
@@ -45,14 +45,19 @@ my $UPLOAD = upload_bytes(
     { name => 'file',  content => 'y',         file_name => 'b.txt' },
 );
 
+# So many on each connection, whose request objects serve one after the other.
+my $KEPT = 100;
+my $PAGE = kept_request_bytes( GET => '/plain?a=1&b=2', { Cookie => 'session=abc' } );
+
 # Makes the writer threads start, which otherwise may happen when the disk is first slow.
 my $LARGE_UPLOAD =
   upload_bytes( { name => 'file', content => 'x' x 3_000_000, file_name => 'large' } );
 
 # What a client does, and how often.
 my %CLIENTS = (
-    'requests'       => [ $REQUESTS, sub { exchange( $_[0], $REQUEST ) } ],
-    'uploads'        => [ $UPLOADS,  sub { exchange( $_[0], $UPLOAD ) } ],
+    'requests'       => [ $REQUESTS,         sub { exchange( $_[0], $REQUEST ) } ],
+    'kept requests'  => [ $REQUESTS / $KEPT, sub { exchange( $_[0], $PAGE x $KEPT ) } ],
+    'uploads'        => [ $UPLOADS,          sub { exchange( $_[0], $UPLOAD ) } ],
     'broken uploads' => [ $UPLOADS, sub { exchange( $_[0], substr $UPLOAD, 0, 3_000 ) } ],
     'dropped uploads' => [ $UPLOADS, sub { exchange( $_[0], $UPLOAD =~ s{/}{/drop}r ) } ],
     'exceptions'      => [ $UPLOADS, sub { exchange( $_[0], $UPLOAD =~ s{/}{/die}r ) } ],
@@ -88,6 +93,7 @@ sub serve {
     $server->listen(
         sub {
             my ($cgi) = @_;
+            return plain($cgi) if $cgi->{headers}{SCRIPT_NAME} eq '/plain';
             $cgi->attach(*STDOUT);
             $cgi->set_cookies( { seen => 1 } );
             $cgi->header( { 'X-Header' => 'value' } );
@@ -113,6 +119,16 @@ sub exchange {
     $client->send($bytes);
     $client->shutdown;
     return $client->is_closed;
+}
+
+# Looks at much of the request, and keeps nothing of it.
+sub plain {
+    my ($cgi)  = @_;
+    my $cookie = $cgi->{headers}{HTTP_COOKIE};
+    my $seen   = $cgi->{cookies}{session} . $cgi->param('a') . $cgi->get('b')->[0];
+    $cgi->header;
+    $cgi->print( $seen, $cookie );
+    return;
 }
 
 # The resident memory in KiB: see proc(5).
