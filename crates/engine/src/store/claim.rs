@@ -83,10 +83,7 @@ impl Claim {
     }
 
     fn create_file(&self, name: &str) -> io::Result<File> {
-        self.within(|directory| {
-            let mode = Mode::RUSR | Mode::WUSR;
-            Ok(rustix::fs::openat(directory, name, NEW_FILE, mode)?.into())
-        })
+        self.within(|directory| Ok(rustix::fs::openat(directory, name, NEW_FILE, PRIVATE)?.into()))
     }
 
     fn remove_file(&self, name: &str) -> io::Result<()> {
@@ -104,6 +101,8 @@ impl Claim {
         }
     }
 }
+
+const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
 
 const A_DIRECTORY: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
@@ -148,7 +147,7 @@ impl Location {
     /// Creates a file of mode 0600 that no sweep ever takes.
     pub(super) fn unclaimed(directory: &Path) -> io::Result<(Location, File)> {
         let location = Location::beside(directory)?;
-        let file = create_at(&location.path, 0o600)?;
+        let file = create_at(&location.path, PRIVATE)?;
         Ok((location, file))
     }
 
@@ -169,8 +168,7 @@ impl Location {
 }
 
 /// Creates a file, unless there is something by that name.
-pub(super) fn create_at(path: &Path, mode: u32) -> io::Result<File> {
-    let mode = Mode::from_raw_mode(mode);
+pub(super) fn create_at(path: &Path, mode: Mode) -> io::Result<File> {
     Ok(rustix::fs::open(path, NEW_FILE, mode)?.into())
 }
 

@@ -9,14 +9,6 @@ use rustix::process::geteuid;
 use super::byte_lock;
 use super::temporary_name;
 
-/// A file on its way out of the directory has this bit besides its final mode, so that what is
-/// saved is told from what is not. It means nothing else for a file on Linux, where the sweep is.
-pub(super) const LEAVING: Mode = if cfg!(target_os = "linux") {
-    Mode::SVTX
-} else {
-    Mode::empty()
-};
-
 /// Removes each file that this user has in the directory and whose owner is dead; returns how many
 /// these were. The directory has to be opened for this alone: through the descriptor that has a
 /// claim, the claim cannot be seen.
@@ -49,11 +41,12 @@ fn remove_if_dead(directory: BorrowedFd<'_>, entry: &rustix::fs::DirEntry) -> io
     Ok(true)
 }
 
-/// A file that was saved, under whatever name, has another mode.
+/// A file that was saved, under whatever name, has another mode; one that was about to be has the
+/// sticky bit.
 fn is_temporary(status: &Stat) -> bool {
     let mode = Mode::from_raw_mode(status.st_mode);
     let is_private = mode == Mode::RUSR | Mode::WUSR;
     FileType::from_raw_mode(status.st_mode) == FileType::RegularFile
         && status.st_uid == geteuid().as_raw()
-        && (is_private || mode.intersects(LEAVING))
+        && (is_private || mode.contains(Mode::SVTX))
 }

@@ -12,7 +12,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 
 use super::claim::{Location, create_at};
-use super::sweep::LEAVING;
 use super::writer_threads::Removals;
 
 /// A handle on a file that is being received or was received.
@@ -228,13 +227,13 @@ impl Drop for Shared {
 fn relocate(from: &Location, to: &Path) -> io::Result<()> {
     let file = open_existing(&from.path)?;
     let mode = final_mode();
-    file.set_permissions(permissions(mode | LEAVING))?;
+    file.set_permissions(Permissions::from_mode(mode | LEAVING))?;
     let Err(error) = fs::rename(&from.path, to) else {
         // Where it was wanted it is by now.
-        file.set_permissions(permissions(mode)).ok();
+        file.set_permissions(Permissions::from_mode(mode)).ok();
         return Ok(());
     };
-    file.set_permissions(permissions(PRIVATE))?;
+    file.set_permissions(Permissions::from_mode(PRIVATE))?;
     if error.kind() != io::ErrorKind::CrossesDevices {
         return Err(error);
     }
@@ -277,7 +276,7 @@ fn copy_by_link(from: &Path, mut copy: File, directory: &Path, to: &Path) -> io:
 /// this process is killed.
 fn copy_by_name(from: &Path, directory: &Path, to: &Path) -> io::Result<()> {
     let beside = Location::beside(directory)?;
-    let mut copy = create_at(&beside.path, 0o666)?;
+    let mut copy = create_at(&beside.path, EVERYBODYS)?;
     File::open(from)
         .and_then(|mut source| io::copy(&mut source, &mut copy))
         .and_then(|_| fs::rename(&beside.path, to))
@@ -288,7 +287,7 @@ fn copy_by_name(from: &Path, directory: &Path, to: &Path) -> io::Result<()> {
 #[cfg(target_os = "linux")]
 fn create_unnamed(directory: &Path) -> io::Result<File> {
     let flags = OFlags::WRONLY | OFlags::TMPFILE | OFlags::CLOEXEC;
-    Ok(rustix::fs::open(directory, flags, Mode::from_raw_mode(0o666))?.into())
+    Ok(rustix::fs::open(directory, flags, EVERYBODYS)?.into())
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -315,14 +314,23 @@ fn open_existing(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
+const PRIVATE: u32 = 0o600;
 
-fn final_mode() -> Mode {
-    Mode::from_raw_mode(0o666 & !umask())
-}
+/// A file on its way out of the directory has this bit, the sticky one, besides its final mode, so
+/// that the sweep tells what is saved from what is not. For a file it means nothing else on
+/// Linux, where the sweep is.
+const LEAVING: u32 = if cfg!(target_os = "linux") { 0o1000 } else { 0 };
 
-fn permissions(mode: Mode) -> Permissions {
-    Permissions::from_mode(mode.as_raw_mode())
+/// Of which the umask leaves what it does.
+const EVERYBODYS: Mode = Mode::RUSR
+    .union(Mode::WUSR)
+    .union(Mode::RGRP)
+    .union(Mode::WGRP)
+    .union(Mode::ROTH)
+    .union(Mode::WOTH);
+
+fn final_mode() -> u32 {
+    0o666 & !umask()
 }
 
 /// The umask can be asked for only by setting it, which another thread might see; Linux tells
@@ -337,7 +345,7 @@ fn umask() -> u32 {
     from_proc.unwrap_or_else(|| {
         let mask = rustix::process::umask(Mode::from_raw_mode(0o077));
         rustix::process::umask(mask);
-        mask.bits()
+        mask.bits() as u32
     })
 }
 
