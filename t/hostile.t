@@ -6,6 +6,7 @@ use strict;
 use warnings;
 
 use FindBin;
+use Socket qw(PF_INET SOCK_STREAM);
 use Test::More;
 
 use lib "$FindBin::Bin/lib";
@@ -109,6 +110,40 @@ subtest 'A client that falls silent is given up after the timeout' => sub {
         ok $server->await_descriptors($descriptors), 'nor a descriptor';
         $server->stop;
     }
+};
+
+subtest 'A body of many parts does not keep others waiting' => sub {
+    my $parts  = 500;
+    my $server = TestServer->start(
+        sub {
+            my ($server) = @_;
+            my ( $opened, $other ) = (0);
+            my $address = $server->{socket}->sockname;
+            $server->listen(
+                sub {
+                    my ($cgi) = @_;
+                    report( "$cgi->{headers}{REQUEST_METHOD} after" => $opened );
+                    $cgi->header;
+                },
+                {
+                    # Another client comes while the first part is being handled.
+                    on_file_open => sub {
+                        return if $opened++;
+                        socket $other, PF_INET, SOCK_STREAM, 0 or die "socket: $!\n";
+                        connect $other, $address or die "connect: $!\n";
+                        syswrite $other, request_bytes( GET => '/' );
+                    },
+                }
+            );
+        }
+    );
+    my $client = $server->connect;
+    $client->send(
+        upload_bytes( ( { name => 'a', content => 'x', file_name => 'f' } ) x $parts ) );
+    cmp_ok $server->await('GET after'), '<', $parts / 5, 'it is served in between';
+    is $server->await('POST after'), $parts, 'and the parts are all there';
+    is $client->last_response->{status}, 200, 'and answered';
+    $server->stop;
 };
 
 subtest 'A client that never reads a large reply, then vanishes' => sub {

@@ -16,6 +16,10 @@ use crate::dispatch;
 /// costs one turn of EV's loop; bounded, so that EV's other watchers are served.
 const ROUNDS_PER_WAKE_UP: usize = 8;
 
+/// Events that may come of handling others before it is looked again who else waits: each
+/// part of a body is one, and there are thousands in what was read of it.
+const MOST_FOLLOWING_EVENTS: usize = 64;
+
 impl Guest for Server {
     fn ready(&self, perl: Perl) -> Result<()> {
         self.last_sleep.set(None);
@@ -133,7 +137,11 @@ impl Server {
 
     fn deliver_events(&self, perl: Perl) -> Result<()> {
         self.run_deferred()?;
-        while let Some(event) = self.next_event() {
+        let queued = self.with_engine(|engine| engine.events_queued());
+        for _ in 0..queued.saturating_add(MOST_FOLLOWING_EVENTS) {
+            let Some(event) = self.next_event() else {
+                break;
+            };
             dispatch::dispatch(self, perl, event)?;
         }
         Ok(())

@@ -326,6 +326,11 @@ impl Engine {
         None
     }
 
+    /// How many events wait to be taken, those that will be left out included.
+    pub fn events_queued(&self) -> usize {
+        self.events.len()
+    }
+
     /// The application is through with the event it was given: the request goes on, unless it
     /// is stopped, and a failed one is over.
     pub fn acknowledge(&mut self, request: RequestId) {
