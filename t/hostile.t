@@ -141,8 +141,8 @@ subtest 'A body of many parts does not keep others waiting' => sub {
     $client->send(
         upload_bytes( ( { name => 'a', content => 'x', file_name => 'f' } ) x $parts ) );
     cmp_ok $server->await('GET after'), '<', $parts / 5, 'it is served in between';
-    is $server->await('POST after'), $parts, 'and the parts are all there';
-    is $client->last_response->{status}, 200, 'and answered';
+    is $server->await('POST after'),     $parts, 'and the parts are all there';
+    is $client->last_response->{status}, 200,    'and answered';
     $server->stop;
 };
 

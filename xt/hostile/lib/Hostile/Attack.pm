@@ -1,0 +1,141 @@
+package Hostile::Attack;
+
+# Performs one attack of the table against a server of its own, and says what came of it.
+
+use strict;
+use warnings;
+
+use EV ();
+
+use TestServer qw(eventually);
+
+use Hostile::Bounds;
+use Hostile::Client;
+use Hostile::Target;
+use Hostile::Visitors;
+
+# Seconds of normal traffic before an attack, to compare with.
+my $BEFORE = 1.5;
+
+# Seconds that an attack may take, unless its entry says otherwise.
+my $DEADLINE = 180;
+
+# Connections that are being made at a time: less than what waits to be accepted.
+my $MOST_CONNECTING = 200;
+
+# perform( \%entry, $count )
+#
+# The entry:
+#   name, what   how it is called, and what is done
+#   options      of `listen`
+#   clients      how many by default, and how many with --full
+#   client       a sub that returns the script of the client of this number, see Hostile::Client
+#   memory       a sub that returns how many bytes so many clients may cost
+#   visitors     0 where normal clients cannot be served meanwhile
+#   read_after   seconds after which those that do not read begin to
+#
+# Returns a hash: clients, outcomes, seconds (of the attack, and of the server's processor),
+# memory (bound, peak, after), visits, and the list of breaches.
+sub perform {
+    my ( $entry, $count ) = @_;
+    my $target = Hostile::Target->start( $entry->{options} || {} );
+    my $visits = $entry->{visitors} // 1;
+    my $visitors;
+    $visitors = Hostile::Visitors->start( $target->port ) if $visits;
+    _wait($BEFORE);
+
+    my $descriptors = $target->descriptors;
+    my $memory      = $target->memory;
+    $target->forget_peak;
+    my ( $began, $used ) = ( EV::time(), $target->seconds );
+    $visitors->enter('under') if $visitors;
+
+    my %result = ( clients => $count, breaches => [] );
+    _attack( $entry, $count, $target, \%result );
+
+    $result{seconds} = [ EV::time() - $began, $target->seconds - $used ];
+    my $peak = $target->peak;
+    if ($visitors) {
+        $visitors->enter('after');
+        ( $result{visits}, my @wrong ) = $visitors->end;
+        push @{ $result{breaches} }, map { "a normal client: $_" } @wrong;
+    }
+    my $bound = Hostile::Bounds::shared() + $entry->{memory}->($count);
+    _check_memory( $target, \%result, $memory, $peak, $bound );
+    eventually( sub { $target->descriptors <= $descriptors } )
+      or push @{ $result{breaches} }, 'descriptors stay open';
+    $target->server->await_files(0)
+      or push @{ $result{breaches} }, 'temporary files stay';
+    push @{ $result{breaches} }, map { "the server: $_" } $target->stop;
+    _shorten( $result{breaches} );
+    return \%result;
+}
+
+sub _wait {
+    my ($seconds) = @_;
+    EV::now_update();
+    my $timer = EV::timer( $seconds, 0, sub { EV::break() } );
+    EV::run();
+    return;
+}
+
+# Until all of the clients have ended.
+sub _attack {
+    my ( $entry, $count, $target, $result ) = @_;
+    my ( $begun, $connecting, $ended, %clients, %outcomes ) = ( 0, 0, 0 );
+    my $begin;
+    my $on_connect = sub { $connecting--; $begin->() };
+    my $on_end     = sub {
+        my ($client) = @_;
+        $on_connect->() if !$client->is_connected;
+        $outcomes{ $client->outcome }++;
+        push @{ $result->{breaches} }, $client->breach;
+        delete $clients{$client};
+        EV::break() if ++$ended == $count;
+    };
+    $begin = sub {
+        while ( $begun < $count && $connecting < $MOST_CONNECTING ) {
+            $connecting++;
+            my $script = $entry->{client}->( $begun++, $count );
+            my $client = Hostile::Client->new( $target->port,
+                { %{$script}, on_connect => $on_connect, on_end => $on_end } );
+            $clients{$client} = $client;
+        }
+    };
+    my $late = EV::timer( $entry->{deadline} || $DEADLINE, 0, sub { EV::break() } );
+    my $reading;
+    if ( my $after = $entry->{read_after} ) {
+        $reading = EV::timer( $after, 0, sub { $_->read_on for values %clients } );
+    }
+    $begin->();
+    EV::run();
+    push @{ $result->{breaches} }, ( $count - $ended ) . ' clients wait still'
+      if $ended < $count;
+    $result->{outcomes} = {%outcomes};
+    $_->end for values %clients;
+    undef $begin;
+    return;
+}
+
+# The same breach of many clients is told once.
+sub _shorten {
+    my ($breaches) = @_;
+    my %count;
+    $count{$_}++ for @{$breaches};
+    @{$breaches} = map { $count{$_} > 1 ? "$_ ($count{$_} times)" : $_ } sort keys %count;
+    return;
+}
+
+sub _check_memory {
+    my ( $target, $result, $before, $peak, $bound ) = @_;
+    my $after = $target->await_memory( $before + Hostile::Bounds::shared() );
+    $result->{memory} = [ $bound, $peak - $before, $after - $before ];
+    push @{ $result->{breaches} }, sprintf 'memory grows by %d bytes, more than %d',
+      $peak - $before, $bound
+      if $peak - $before > $bound;
+    push @{ $result->{breaches} }, sprintf '%d bytes of memory stay', $after - $before
+      if $after - $before > Hostile::Bounds::shared();
+    return;
+}
+
+1;

@@ -1,0 +1,212 @@
+package Hostile::Attacks::Bombs;
+
+# Requests that are as large, as split up or as misleading as the limits allow.
+
+use strict;
+use warnings;
+
+use TestServer qw(chunked kept_request_bytes);
+
+use Hostile::Bounds;
+use Hostile::Target;
+
+my %FORM = ( 'Content-Type' => 'application/x-www-form-urlencoded' );
+
+# So many of the longest boundary there is in RFC 2046, which is all one letter.
+my $LONG = 'b' x 70;
+
+sub get { return kept_request_bytes( GET => @_ ) }
+
+sub form { return kept_request_bytes( POST => '/form', \%FORM, $_[0] ) }
+
+sub upload {
+    my ( $boundary, $body ) = @_;
+    my %header = ( 'Content-Type' => "multipart/form-data; boundary=$boundary" );
+    return kept_request_bytes( POST => '/form', \%header, $body );
+}
+
+sub in_chunks {
+    my ($body) = @_;
+    return kept_request_bytes(
+        POST => '/form',
+        { %FORM, 'Transfer-Encoding' => 'chunked' }
+    ) . $body;
+}
+
+# A body of these parts, whose heads are given.
+sub parts {
+    my ( $boundary, @parts ) = @_;
+    return join q{}, ( map { "--$boundary\r\n$_->[0]\r\n\r\n$_->[1]\r\n" } @parts ),
+      "--$boundary--\r\n";
+}
+
+my $FIELD = 'Content-Disposition: form-data; name="a"';
+my $FILE  = qq{$FIELD; filename="f"};
+
+sub reply { return Hostile::Target->form_reply(@_) }
+
+# A file of data that is nearly the delimiter, in every way.
+sub near_delimiters {
+    my ($boundary) = @_;
+    my $delimiter  = "\r\n--$boundary";
+    my $length     = length $delimiter;
+    my $data       = join q{},
+      ( map { substr $delimiter, 0, $_ } 1 .. $length - 1 ),
+      ( map { substr $delimiter, $_ } 1 .. $length - 1 ),
+      ( map { my $near = $delimiter; substr $near, $_, 1, 'X'; $near } 0 .. $length - 1 ),
+      "$delimiter-", "${delimiter}X", "$delimiter\n", "$delimiter \rX", "$delimiter  -";
+    return $data x 50;
+}
+
+# Each is a name, what it is, the bytes, what comes of it, and options.
+sub bombs {
+    my $near = near_delimiters($LONG);
+    my @many = ( [ $FIELD, 1 ] ) x 100_000;
+    return (
+        [ 'header-bomb', '100 headers of 16 KiB', _headers( 98, 16_000 ), 431 ],
+        [
+            'header-bomb-let',
+            '98 headers of 16 KB, where they are allowed',
+            _headers( 98, 16_000 ),
+            'page', { max_header_size => 2**21 }
+        ],
+        [
+            'header-names',
+            '5,000 names, where they are allowed',
+            get( '/headers', { map { ( sprintf( 'X%05d', $_ ) => 1 ) } 1 .. 5_000 } ),
+            '5000 headers',
+            { max_headers => 5_010, max_header_size => 2**20 }
+        ],
+        [
+            'cookie-bomb',
+            'cookies of 16 KB',
+            get( '/cookies', { Cookie => join '; ', map { "a$_" } 1 .. 2_100 } ),
+            '100 cookies'
+        ],
+        [
+            'query-bomb',
+            'a query of 4 KB of separators',
+            get( '/query?' . '&' x 4_080 ),
+            '1024 of 0, 2 names'
+        ],
+        [
+            'escape-bomb',
+            'a query of 4 KB of percent signs',
+            get( '/query?a=' . '%' x 4_080 ),
+            '1 of 4080, 1 names'
+        ],
+        [
+            'form-bomb',
+            'a form of 100 KB of escapes',
+            form( 'a=' . '%d0%b6' x 17_000 ),
+            reply( 1, 17_000, 0, 0 )
+        ],
+        [
+            'parts',                            '100,000 parts, which are too many',
+            upload( 'b', parts( 'b', @many ) ), 413
+        ],
+        [
+            'parts-let',
+            '100,000 parts, where they are allowed',
+            upload( 'b', parts( 'b', @many ) ),
+            reply( 100_000, 100_000, 0, 0 ),
+            { max_parts => 100_000, max_field_name => 1, max_field_value => 10 }
+        ],
+        [
+            'parts-empty',
+            '1,025 parts without names and bytes',
+            upload( 'b', parts( 'b', ( [ 'X: y', q{} ] ) x 1_025 ) ),
+            reply( 1_025, 0, 0, 0 )
+        ],
+        [
+            'near-delimiters-70',
+            'a file of what is nearly a delimiter of 70 equal letters',
+            upload( $LONG, parts( $LONG, [ $FILE, $near ] ) ),
+            reply( 0, 0, 1, length $near )
+        ],
+        [
+            'around-parts',
+            '8 MiB before the first part and behind the last',
+            upload(
+                'b',
+                ( "-b\r\n" x 2**21 ) . "\r\n"
+                  . parts( 'b', [ $FIELD, 1 ] )
+                  . "\r\n--b" x 2**20
+            ),
+            reply( 1, 1, 0, 0 )
+        ],
+        [
+            'part-head-endless',
+            'the head of a part that does not end',
+            upload( 'b', "--b\r\n" . 'x' x 2**20 ),
+            413
+        ],
+        [
+            'part-parameters',
+            'a part with 1,000 parameters, and continuations of RFC 2231',
+            upload(
+                'b',
+                parts(
+                    'b',
+                    [
+                        $FIELD
+                          . join( q{},
+                            map { "; p$_=$_; filename*$_*=UTF-8''x" } 1 .. 1_000 ),
+                        1
+                    ]
+                )
+            ),
+            reply( 1, 1, 0, 0 )
+        ],
+        [
+            'chunks-million',
+            'a million chunks of one byte',
+            in_chunks( chunked( 'a=' . 'x' x 999_998, 1 ) ),
+            reply( 1, 999_998, 0, 0 ),
+            { max_urlencoded_body => 1_000_000 }
+        ],
+        [
+            'chunk-extension-bomb',
+            '2,000 chunks of a byte and 4 KiB of extensions',
+            in_chunks(
+                join q{},
+                ( map { "1;$_\r\nx\r\n" } ( 'e' x 4_094 ) x 2_000 ), "0\r\n\r\n"
+            ),
+            reply( 1, 0, 0, 0 )
+        ],
+        [
+            'trailer-bomb',
+            '100 trailers of 640 bytes',
+            in_chunks(
+                "3\r\na=1\r\n0\r\n" . ( 'X: ' . 'x' x 640 . "\r\n" ) x 100 . "\r\n"
+            ),
+            reply( 1, 1, 0, 0 )
+        ],
+    );
+}
+
+sub _headers {
+    my ( $count, $length ) = @_;
+    return get( q{/}, { map { ( "X$_" => 'x' x $length ) } 1 .. $count } );
+}
+
+sub attacks {
+    return map {
+        my ( $name, $what, $bytes, $gets, $options ) = @{$_};
+        my $is_refused = $gets =~ /\A\d{3}\z/;
+        my $script     = {
+            pieces => [$bytes],
+            $is_refused ? ( gets => $gets ) : ( gets => '200', body => $gets )
+        };
+        {
+            name    => $name,
+            what    => $what,
+            options => { error_responses => 1, %{ $options || {} } },
+            clients => [ 10, 100 ],
+            client  => sub { $script },
+            memory  => sub { $_[0] * Hostile::Bounds::upload( %{ $options || {} } ) },
+        }
+    } bombs();
+}
+
+1;

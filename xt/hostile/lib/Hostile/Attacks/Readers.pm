@@ -1,0 +1,81 @@
+package Hostile::Attacks::Readers;
+
+# Clients that do not read what they have asked for, or read very little of it.
+
+use strict;
+use warnings;
+
+use Hostile::Bounds;
+use Hostile::Target;
+
+my $MIB = 2**20;
+
+sub get {
+    my ($path) = @_;
+    return "GET $path HTTP/1.1\r\nHost: a\r\n\r\n";
+}
+
+# The smallest window there is: the server can send next to nothing.
+my %NEVER = ( reads => 0, room => 1 );
+
+sub attacks {
+    return (
+        {
+            name    => 'large-unread',
+            what    => 'replies of 2 MiB that nobody reads, under write_timeout',
+            options => { write_timeout => 3 },
+            clients => [ 100, 300 ],
+            client  => sub {
+                return {
+                    %NEVER,
+                    pieces => [ get( '/large/' . 2 * $MIB ) ],
+                    gets   => qr/^(?:nothing|200)$/
+                };
+            },
+            read_after => 8,
+            memory     => sub { $_[0] * Hostile::Bounds::reply( 2 * $MIB ) },
+        },
+        {
+            name    => 'ahead-unread',
+            what    => '10,000 requests sent ahead, no reply read, under write_timeout',
+            options => { write_timeout => 3 },
+            clients => [ 100, 500 ],
+            client  => sub {
+                return {
+                    %NEVER,
+                    pieces  => [ get('/large/65536') x 10_000 ],
+                    replies => 20_000,
+                    gets    => qr/^(?:nothing|200(?: x \d+)?)$/
+                };
+            },
+            read_after => 8,
+            memory     => sub { $_[0] * Hostile::Bounds::reply(65_536) },
+        },
+        {
+            name    => 'refused-unread',
+            what    => 'requests that are refused, and more behind them, nothing read',
+            options => { error_responses => 1, write_timeout => 3 },
+            clients => [ 300, 3_000 ],
+            client  => sub {
+                return {
+                    %NEVER,
+                    pieces => [ "NONSENSE\r\n\r\n", ( 'x' x 65_536 ) x 16 ],
+                    gets   => qr/^(?:nothing|400)$/
+                };
+            },
+            read_after => 15,
+            memory     => sub { $_[0] * Hostile::Bounds::waiting() },
+        },
+        {
+            name    => 'small-window',
+            what    => 'replies of 256 KiB, taken through the smallest window',
+            clients => [ 50, 300 ],
+            client  => sub {
+                return { pieces => [ get('/large/262144') ], room => 1, gets => '200' };
+            },
+            memory => sub { $_[0] * Hostile::Bounds::reply(262_144) },
+        },
+    );
+}
+
+1;

@@ -1,0 +1,86 @@
+package Hostile::Work;
+
+# Doubles what a request brings, and compares the time that the server's processor spends
+# on it: four times as much may cost no eight times as much.
+
+use strict;
+use warnings;
+
+use File::Temp ();
+use List::Util qw(min);
+
+use Hostile::Target;
+
+# Requests of each size, of which the cheapest counts.
+my $TIMES = 3;
+
+# What four times the input may cost at most, in relation.
+my $MOST = 8;
+
+# Less than this, in nanoseconds, tells nothing.
+my $LEAST = 2e6;
+
+# perform( \%entry, $is_full )
+#
+# The entry:
+#   name, what   how it is called, and what is doubled
+#   options      of `listen`
+#   sizes        the smallest size, and with --full
+#   request      a sub that makes the bytes of a request of this size
+#   body         a sub that tells what the body of the reply has to be
+#   prepare      a sub that is called with the target and a size, before it is measured, and
+#                returns what is to be kept while it is
+#
+# Returns a hash: work (a list of size and milliseconds), growth, and the list of breaches.
+sub perform {
+    my ( $entry, $is_full ) = @_;
+    my $target = Hostile::Target->start( $entry->{options} || {}, _in_memory() );
+    my $least  = $entry->{sizes}[ $is_full ? 1 : 0 ];
+    my %result = ( breaches => [], work => [] );
+    _measure( $entry, $target, 1, \%result );
+    for my $size ( map { $_ * $least } 1, 2, 4 ) {
+        push @{ $result{work} }, [ $size, _measure( $entry, $target, $size, \%result ) ];
+    }
+    my ( $first, undef, $last ) = map { $_->[1] } @{ $result{work} };
+    $result{growth} = $last / ( $first || 1 );
+    push @{ $result{breaches} }, sprintf 'four times the input costs %.1f times as much',
+      $result{growth}
+      if $result{growth} > $MOST && $last > $LEAST;
+    push @{ $result{breaches} }, $target->stop;
+    return \%result;
+}
+
+# Files are no matter of the disk here, which takes longer for a file where many were removed.
+sub _in_memory {
+    return -w '/dev/shm'
+      ? ( directory => File::Temp->newdir( 'hostile-XXXXXXXX', DIR => '/dev/shm' ) )
+      : ();
+}
+
+# Nanoseconds for one request of this size.
+sub _measure {
+    my ( $entry, $target, $size, $result ) = @_;
+    my $prepare = $entry->{prepare};
+    my @kept    = $prepare ? $prepare->( $target, $size ) : ();
+    my $request = $entry->{request}->($size);
+    my @pieces  = ref $request   ? @{$request}             : ($request);
+    my $body    = $entry->{body} ? $entry->{body}->($size) : undef;
+    my @times;
+    for ( 1 .. $TIMES ) {
+        my $before = $target->nanoseconds;
+        my $client = $target->server->connect;
+        for my $piece (@pieces) {
+            $client->send($piece);
+            $client->drained if @pieces > 1;
+        }
+        my $response = $client->response;
+        push @times, $target->nanoseconds - $before;
+        my $got = $response->{status} // 'nothing';
+        next if $got eq '200' && ( !defined $body || $body eq $response->{body} );
+        push @{ $result->{breaches} },
+          "size $size: $got " . substr $response->{body} // q{}, 0, 60;
+    }
+    return min(@times);
+}
+
+1;
