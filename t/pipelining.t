@@ -276,8 +276,9 @@ subtest 'A client that reads no reply is not read from, and holds up nobody' => 
         }
       ),
       'no more of its requests run';
-    cmp_ok $others[-1],          '<', 1000,           'and few have run';
-    cmp_ok $server->peak_memory, '<', $before + 4096, 'nor does it take memory';
+    cmp_ok $others[-1], '<', 1000, 'and few have run';
+    cmp_ok $server->peak_memory, '<', $before + 4096, 'nor does it take memory'
+      if !$ENV{UNDER_VALGRIND};
 
     is length $client->response->{body}, $size, 'it may read' for 1 .. 50;
     cmp_ok served( $server, '/served' ), '>', $others[-1], 'and then is served on';

@@ -17,7 +17,13 @@ use tempfile::TempDir;
 
 /// How long to wait for the next event, whatever else the machine does; a test that hangs
 /// ends with it.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(match option_env!("TEST_DEADLINE") {
+    Some(seconds) => match u64::from_str_radix(seconds, 10) {
+        Ok(seconds) => seconds,
+        Err(_) => panic!("TEST_DEADLINE is a number of seconds"),
+    },
+    None => 60,
+});
 
 /// An engine with one listener on loopback and a directory for its files.
 pub struct Server {
