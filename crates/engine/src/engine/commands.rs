@@ -292,10 +292,13 @@ impl Engine {
     }
 
     /// What was read along with the head of a request whose body is left to the application.
-    /// The rest is in the socket. Empty at any other time, and at the second call.
+    /// The rest is in the socket, and the connection ends with this request. Empty at any other
+    /// time, and at the second call.
     pub fn take_unread(&mut self, request: RequestId) -> Unread {
         match find(&mut self.connections, request) {
             Some(connection) if matches!(connection.phase, Phase::Handling) => {
+                // How much of the body is still to be skipped is not known any more.
+                connection.exchange.exposed = true;
                 Unread(std::mem::take(&mut connection.unparsed))
             }
             _ => Unread::default(),

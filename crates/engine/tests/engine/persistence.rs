@@ -115,6 +115,23 @@ fn a_request_that_is_dropped_behind_another_is_over_at_once() {
 }
 
 #[test]
+fn a_connection_ends_with_the_request_whose_unread_input_was_taken() {
+    let mut server = Server::new(ListenerOptions::default());
+    let request = b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nabcde";
+    let client = reply_of(server.client(&[&request[..], GET].concat()));
+    let request = server.receive().request.unwrap();
+    assert_eq!(server.engine.take_unread(request).bytes(), [b"abcde", GET].concat());
+    server.engine.write_head(request, HEAD);
+    server.engine.finish(request);
+    let wire = server.until_done(client);
+    assert!(
+        wire.windows(19)
+            .any(|line| line == b"Connection: close\r\n")
+    );
+    assert_eq!(decoded(&wire), [b"".to_vec()]);
+}
+
+#[test]
 fn nothing_of_the_next_request_is_seen_before_the_reply_was_taken() {
     let mut server = Server::new(ListenerOptions::default());
     let mut client = server.client(&[GET, LAST].concat());
