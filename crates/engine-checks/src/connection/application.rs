@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::os::fd::OwnedFd;
 
 use engine::http::request_head::Version;
 use engine::{Engine, Event, Head, ListenerId, RequestId, TemporaryFile};
@@ -21,8 +22,8 @@ pub(super) struct Application {
     closed: HashSet<ListenerId>,
     /// Files that were received.
     pub(super) files: Vec<TemporaryFile>,
-    /// Descriptors that it was given.
-    pub(super) descriptors: Vec<std::os::fd::OwnedFd>,
+    /// Descriptors that it was given, and of which request.
+    pub(super) descriptors: Vec<(RequestId, OwnedFd)>,
     /// Pieces of work whose end is to be told.
     pub(super) work: HashSet<engine::WorkId>,
     reports_data: bool,
@@ -313,6 +314,23 @@ impl Application {
         let known = &mut self.requests[index];
         known.dropped |= engine.is_open(known.id);
         engine.drop_request(known.id);
+    }
+
+    pub(super) fn detach(&mut self, engine: &mut Engine, id: RequestId) {
+        let socket = engine.detach(id);
+        assert!(!engine.is_open(id));
+        self.descriptors.extend(socket.map(|socket| (id, socket)));
+    }
+
+    pub(super) fn duplicate(&mut self, engine: &mut Engine, id: RequestId) {
+        let duplicate = engine.duplicate(id).transpose().unwrap();
+        let duplicate = duplicate.map(|duplicate| (id, duplicate));
+        self.descriptors.extend(duplicate);
+    }
+
+    pub(super) fn close_duplicates(&mut self, engine: &mut Engine, id: RequestId) {
+        self.descriptors.retain(|(of, _)| *of != id);
+        engine.duplicates_closed(id);
     }
 
     /// What it has written is to arrive, if anything can.

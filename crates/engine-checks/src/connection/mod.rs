@@ -4,9 +4,11 @@
 //! - `script`: what is to happen.
 //! - `client`: what a client sends and gets.
 //! - `application`: what it knows of its requests, and the rules that their events keep.
+//! - `adopted`: descriptors that the application has brought.
 //! - `reply`: what was written, and what a client makes of it.
 //! - `sent`: what a server should make of what a client has sent.
 
+mod adopted;
 mod application;
 mod client;
 mod reply;
@@ -14,6 +16,7 @@ mod script;
 mod sent;
 
 use std::fs;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -21,6 +24,7 @@ use engine::{Engine, Limits, ListenSocket, ListenerId, ListenerOptions, RequestI
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 
+use adopted::Adopted;
 use application::{Application, Known, Stage};
 use client::Client;
 use reply::{End, HEADS};
@@ -57,6 +61,9 @@ struct World {
     application: Application,
     /// Each with the listener of its own.
     clients: Vec<(Client, ListenerId)>,
+    /// Clients that say nothing.
+    silent: Vec<UnixStream>,
+    adopted: Vec<Adopted>,
     options: ListenerOptions,
     /// For files and sockets.
     directory: PathBuf,
@@ -79,6 +86,8 @@ impl World {
             engine,
             application,
             clients: Vec::new(),
+            silent: Vec::new(),
+            adopted: Vec::new(),
             options,
             directory,
             kept: 0,
@@ -109,6 +118,9 @@ impl World {
             let socket = ListenSocket::bind(&address).unwrap();
             let listener = self.engine.listen(socket, self.options.clone()).unwrap();
             let mut client = Client::connect(&path).unwrap();
+            if script.once_in(8) {
+                self.silent.extend(UnixStream::connect(&path));
+            }
             fs::remove_file(&path).unwrap();
             client.queue(&client::request(script));
             self.clients.push((client, listener));
@@ -139,7 +151,7 @@ impl World {
             count => Some(self.clients[script.below(count)].1),
         };
         let (engine, application) = (&mut self.engine, &mut self.application);
-        match (script.below(10), listener) {
+        match (script.below(16), listener) {
             (0, Some(listener)) => application.stop_listener(engine, listener),
             (1, Some(listener)) => application.start_listener(engine, listener),
             (2, Some(listener)) => application.close_listener(engine, listener),
@@ -153,6 +165,16 @@ impl World {
             (7, _) => drop(application.descriptors.pop()),
             (8, _) if script.once_in(8) => {
                 application.work.insert(engine.spawn(Box::new(|| Ok(()))));
+            }
+            (9, _) => engine.note_fork(),
+            (10, _) => drop(self.silent.pop()),
+            (11, _) if self.adopted.len() < MOST_CLIENTS => {
+                self.adopted.push(Adopted::new(engine));
+            }
+            (12.., _) => {
+                if let Some(adopted) = self.adopted.last_mut() {
+                    adopted.act(engine, script);
+                }
             }
             _ => {}
         }
@@ -196,11 +218,8 @@ impl World {
             1 | 2 => self.application.start(engine, index),
             3 => self.application.drop_request(engine, index),
             4..7 => self.application.finish(engine, index),
-            7 => self.application.descriptors.extend(engine.detach(id)),
-            8 => {
-                let duplicate = engine.duplicate(id).transpose().unwrap();
-                self.application.descriptors.extend(duplicate);
-            }
+            7 => self.application.detach(engine, id),
+            8 => self.application.duplicate(engine, id),
             9 => self.application.notify_drained(engine, index),
             10 => self.application.watch(engine, index),
             11 | 12 => self.write(index, script),
@@ -211,6 +230,7 @@ impl World {
             19 => engine.expose(id),
             20 => self.application.requests[index].forget_file(),
             21 => self.reply(index),
+            22 => self.application.close_duplicates(engine, id),
             _ => self.application.acknowledge(engine, index),
         }
     }
@@ -314,6 +334,9 @@ impl World {
     /// Everything that can still happen does, and everybody goes.
     fn end(mut self) {
         self.application.descriptors.clear();
+        for adopted in &mut self.adopted {
+            adopted.finish(&mut self.engine);
+        }
         for index in 0..self.clients.len() {
             let listener = self.clients[index].1;
             self.application.start_listener(&mut self.engine, listener);
@@ -339,6 +362,9 @@ impl World {
             moved |= client.receive(usize::MAX);
             client.leave_at_end();
         }
+        for adopted in &mut self.adopted {
+            moved |= adopted.receive();
+        }
         let before = self.application.progress();
         self.behave();
         // What the writer threads have in hand comes back.
@@ -349,17 +375,22 @@ impl World {
     }
 
     fn check_clients(&self) {
+        self.adopted.iter().for_each(Adopted::check);
         for (client, listener) in &self.clients {
             let requests = self.application.requests.iter();
             let known: Vec<_> = requests
                 .filter(|known| known.listener == *listener)
                 .collect();
-            sent::check(&client.sent, &self.options, &known);
-            check_replies(client, &known);
+            let rest = sent::check(&client.sent, &self.options, &known);
+            let refusal = check_replies(client, &known);
+            if let (Some(400), Some(rest)) = (refusal, rest) {
+                sent::check_refused(rest, &self.options);
+            }
         }
     }
 
     fn close_everything(&mut self) {
+        self.silent.clear();
         for (client, listener) in &mut self.clients {
             client.vanish();
             self.application.close_listener(&mut self.engine, *listener);
@@ -398,8 +429,8 @@ impl World {
 }
 
 /// What a client has got is what was written to its requests, in their order, framed as a client
-/// takes it.
-fn check_replies(client: &Client, requests: &[&Known]) {
+/// takes it. Returns the status of a refusal behind them.
+fn check_replies(client: &Client, requests: &[&Known]) -> Option<u16> {
     let mut stream = &client.received[..];
     for (index, known) in requests.iter().enumerate() {
         assert!(index == 0 || known.id.number() > requests[index - 1].id.number());
@@ -411,7 +442,7 @@ fn check_replies(client: &Client, requests: &[&Known]) {
             End::Close | End::Short => break,
         }
     }
-    reply::check_rest(stream);
+    reply::refusal_at_end(stream)
 }
 
 /// For what takes the writer threads some time.
@@ -449,6 +480,7 @@ fn options(script: &mut Script) -> ListenerOptions {
             0 => vec![b"POST".to_vec()],
             _ => vec![b"POST".to_vec(), b"GET".to_vec()],
         },
+        max_connections: if flags & 64 == 0 { 0 } else { 1 },
         error_responses: flags & 16 != 0,
         report_file_data: flags & 32 != 0,
         ..ListenerOptions::default()

@@ -153,7 +153,8 @@ fn take_framed(
     let closes = has_line(head, "connection: close");
     let end = if closes { End::Close } else { End::Next };
     let is_tunnel = status == 101 || question.method == b"CONNECT" && status == 200;
-    if question.method == b"HEAD" || matches!(status, 204 | 304) {
+    let is_bodyless = question.method == b"HEAD" || matches!(status, 204 | 304);
+    if is_bodyless && status != 101 {
         return end;
     }
     if is_tunnel {
@@ -204,16 +205,13 @@ fn has_mark(head: &[u8]) -> bool {
     head.windows(10).any(|ten| ten == b"X-Request:")
 }
 
-/// The refusal that may stand at the end, or nothing.
-pub(super) fn check_rest(mut stream: &[u8]) {
+/// The status of the refusal that may stand at the end.
+pub(super) fn refusal_at_end(mut stream: &[u8]) -> Option<u16> {
     while stream.starts_with(b"HTTP/1.1 100 ") {
-        let Some((_, rest)) = split_head(stream) else {
-            return;
-        };
-        stream = rest;
+        (_, stream) = split_head(stream)?;
     }
     if stream.is_empty() {
-        return;
+        return None;
     }
     assert!(is_refusal(stream), "{}", stream.escape_ascii());
     let (head, body) = split_head(stream).expect("a whole head");
@@ -224,6 +222,8 @@ pub(super) fn check_rest(mut stream: &[u8]) {
         "{}",
         stream.escape_ascii()
     );
+    let status = head.get("HTTP/1.1 ".len()..)?.get(..3)?;
+    std::str::from_utf8(status).ok()?.parse().ok()
 }
 
 fn split_head(stream: &[u8]) -> Option<(&[u8], &[u8])> {

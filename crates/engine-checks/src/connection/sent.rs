@@ -9,8 +9,13 @@ use crate::multipart::{Part, read_parts_naively};
 use crate::request_head::{NaiveHead, read_naively};
 
 /// The requests the application knows of are those that were sent, in their order and from the
-/// first one on; each has the parts that were sent, up to where it has failed or was left.
-pub(super) fn check(sent: &[u8], options: &ListenerOptions, requests: &[&Known]) {
+/// first one on; each has the parts that were sent, up to where it has failed or was left. Returns
+/// what is behind the last of them, if all of that was received.
+pub(super) fn check<'a>(
+    sent: &'a [u8],
+    options: &ListenerOptions,
+    requests: &[&Known],
+) -> Option<&'a [u8]> {
     let mut rest = sent;
     for known in requests {
         let head = read_naively(rest, &options.limits).expect("a head that was not sent");
@@ -30,6 +35,19 @@ pub(super) fn check(sent: &[u8], options: &ListenerOptions, requests: &[&Known])
         };
         rest = &behind[end..];
     }
+    let is_complete = |known: &&Known| known.stage == Stage::Complete;
+    requests.last().is_none_or(is_complete).then_some(rest)
+}
+
+/// What was refused as malformed has no right head, or a body that may be malformed.
+pub(super) fn check_refused(rest: &[u8], options: &ListenerOptions) {
+    let Some(head) = read_naively(rest, &options.limits) else {
+        return;
+    };
+    let is_upload = is_read(&head, options) && !head.values("content-type").is_empty();
+    let framing = head.framing(&options.limits);
+    let is_right = matches!(framing, Some(Framing::None | Framing::Length(_)));
+    assert!(is_upload || !is_right, "{head:?} was refused");
 }
 
 /// What there is of a body, and where it ends, if it does.
