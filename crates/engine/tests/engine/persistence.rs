@@ -120,7 +120,10 @@ fn a_connection_ends_with_the_request_whose_unread_input_was_taken() {
     let request = b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nabcde";
     let client = reply_of(server.client(&[&request[..], GET].concat()));
     let request = server.receive().request.unwrap();
-    assert_eq!(server.engine.take_unread(request).bytes(), [b"abcde", GET].concat());
+    assert_eq!(
+        server.engine.take_unread(request).bytes(),
+        [b"abcde", GET].concat()
+    );
     server.engine.write_head(request, HEAD);
     server.engine.finish(request);
     let wire = server.until_done(client);
