@@ -15,7 +15,7 @@ use Hostile::Target;
 use Hostile::Visitors;
 
 # Seconds of normal traffic before an attack, to compare with.
-my $BEFORE = 1.5;
+my $BEFORE = 0.8;
 
 # Seconds that an attack may take, unless its entry says otherwise.
 my $DEADLINE = 180;
