@@ -88,6 +88,28 @@ for my $backend ( backends() ) {
         $server->stop;
     };
 
+    subtest "A directory that has another place for a while, with $backend" => sub {
+        my $server    = start($backend);
+        my $directory = $server->tmp_path;
+        my $bytes     = upload_bytes( part($FILE) );
+        my $client    = $server->connect;
+        $client->send( substr $bytes, 0, 500_000 );
+        ok $server->await_files(1), 'a file is being received';
+        rename $directory, "$directory-away" or die "rename: $!";
+        open my $file, '>', $directory or die "$directory: $!";
+        is $server->upload( part($SMALL) )->{status}, undef, 'what comes meanwhile fails';
+        $client->send( substr $bytes, 500_000, 500_000 );
+        $client->drained or die 'The server does not read';
+        unlink $directory;
+        rename "$directory-away", $directory or die "rename: $!";
+        $client->send( substr $bytes, 1_000_000 );
+        is $client->response->{body}, sha256_hex($FILE), 'what was begun before is whole';
+        calls($server);
+        is whole( $server, $SMALL ), sha256_hex($SMALL), 'the next upload succeeds';
+        ok $server->await_files(0), 'no file is left';
+        $server->stop;
+    };
+
     # In what is written at once, at its edge, and in what threads may write.
     for my $limit ( 1, 300_000, $MEGABYTE, $MEGABYTE + 1, 2_500_000 ) {
         subtest "No file may be larger than $limit bytes, with $backend" => sub {
@@ -129,6 +151,39 @@ for my $backend ( backends() ) {
         }
         my $fits = substr $FILE, 0, 1_500_000;
         is whole( $server, $fits ), sha256_hex($fits), 'a file that fits is received';
+        $server->stop;
+        system 'umount', $disk;
+    };
+
+    subtest "A disk that is full while others upload, with $backend" => sub {
+        my $disk    = small_disk(9) or plan skip_all => 'no file system can be mounted';
+        my $server  = start( $backend, directory => $disk );
+        my $content = substr $FILE, 0, 1_500_000;
+        my $bytes   = upload_bytes( part($content) );
+        my @others  = map { $server->connect } 1 .. 2;
+        for my $other (@others) {
+            $other->send( substr $bytes, 0, 700_000 );
+            $other->drained or die 'The server does not read';
+        }
+        is $server->upload( part( $FILE x 3 ) )->{status}, undef,
+          'what does not fit fails';
+        ok $server->await_files(2), 'its file is gone';
+        for my $other (@others) {
+            $other->send( substr $bytes, 700_000 );
+            is $other->response->{body}, sha256_hex($content), 'the others are whole';
+        }
+        calls($server);
+
+        open my $filler, '>', "$disk/filler" or die "$disk/filler: $!";
+        $filler->autoflush(1);
+        while ( print {$filler} $SMALL ) { }
+        my @calls = @{ failure( $server, $content ) };
+        is_deeply [ grep { $_ ne 'on_file_write' } @calls ],
+          [qw(on_multipart on_file_open on_error)], 'nothing fits: on_error comes once';
+        close $filler;
+        unlink "$disk/filler" or die "unlink: $!";
+        is whole( $server, $content ), sha256_hex($content), 'there is room again';
+        ok $server->await_files(0), 'no file is left';
         $server->stop;
         system 'umount', $disk;
     };

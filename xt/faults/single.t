@@ -25,8 +25,14 @@ my %OTHER_FILE_SYSTEM = ( rename => 'EXDEV', copy_file_range => 'EINVAL' );
 
 # Which call, what it says (an errno, or how many bytes it takes at most), in which scenarios,
 # and what these may come to. `with`: what fails once besides; `places`: how many calls pass
-# before, if not each in its turn.
+# before, if not each in its turn; `then`: what is done afterwards.
 my @ROWS = (
+
+    # What could not be removed is removed with the next file.
+    (
+        map { row( unlink => $_, \@UPLOADS, 'served', then => 'small' ) }
+          qw(EACCES EROFS EIO)
+    ),
     ( map { row( pwrite => $_, \@UPLOADS, 'closed' ) } qw(ENOSPC EIO EDQUOT EFBIG) ),
     row( pwrite => 'EINTR', \@UPLOADS, 'served' ),
     row( pwrite => 700,     \@UPLOADS, 'served' ),
@@ -135,6 +141,7 @@ sub row {
     my ( $call, $fault, $scenarios, $outcome, %more ) = @_;
     my $with   = delete $more{with} || {};
     my $places = delete $more{places};
+    my $then   = delete $more{then};
     my %fault  = $fault =~ /\A\d/ ? ( most => $fault ) : ( error => $fault, times => 1 );
     my $name = join q{, }, "$call: $fault", map { "$_: $with->{$_}" } sort keys %{$with};
     return {
@@ -142,6 +149,7 @@ sub row {
         call      => $call,
         fault     => { %fault, %more },
         with      => $with,
+        then      => $then,
         places    => $places || places( \%fault ),
         scenarios => $scenarios,
         outcome   => qr/\A(?:$outcome)\z/
@@ -180,6 +188,7 @@ sub try_place {
     my $injected = $faults->injected( $row->{call} );
     $faults->clear;
 
+    $server->run( $row->{then} ) if $row->{then};
     my $expected = $injected ? $row->{outcome} : qr/\Aserved\z/;
     my @wrongs   = $server->wrongs;
     push @wrongs, "outcome: $outcome" if $outcome !~ $expected;

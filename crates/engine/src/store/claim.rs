@@ -5,9 +5,10 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::retry_on_intr;
 
 use super::byte_lock;
 use super::temporary_name::{self, Tag};
@@ -43,6 +44,8 @@ pub(super) struct Claim {
     tag: Tag,
     /// Nothing, once a forked child has let go of its parent's claim.
     directory: RwLock<Option<OwnedFd>>,
+    /// Files that the system would not have removed: a directory may be read-only for a time.
+    unremoved: Mutex<Vec<String>>,
 }
 
 impl Claim {
@@ -50,7 +53,8 @@ impl Claim {
     ///
     /// The directory cannot be read, or its file system has no locks that everybody sees.
     pub(super) fn take(path: &Path) -> io::Result<Claim> {
-        let directory = File::from(rustix::fs::open(path, A_DIRECTORY, Mode::empty())?);
+        let opened = retry_on_intr(|| rustix::fs::open(path, A_DIRECTORY, Mode::empty()));
+        let directory = File::from(opened?);
         let identity = Identity::of(&directory.metadata()?);
         let tag = Tag::random()?;
         byte_lock::hold(directory.as_fd(), tag.offset())?;
@@ -58,6 +62,7 @@ impl Claim {
             identity,
             tag,
             directory: RwLock::new(Some(directory.into())),
+            unremoved: Mutex::default(),
         })
     }
 
@@ -83,10 +88,35 @@ impl Claim {
     }
 
     fn create_file(&self, name: &str) -> io::Result<File> {
-        self.within(|directory| Ok(rustix::fs::openat(directory, name, NEW_FILE, PRIVATE)?.into()))
+        self.within(|directory| {
+            let opened = retry_on_intr(|| rustix::fs::openat(directory, name, NEW_FILE, PRIVATE));
+            Ok(opened?.into())
+        })
     }
 
-    fn remove_file(&self, name: &str) -> io::Result<()> {
+    /// Removes the file, and those that could not be removed before; or else notes it for the next
+    /// time.
+    fn remove_file(&self, name: &str) {
+        match self.unlink(name) {
+            Ok(()) => self.remove_unremoved(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(_) => self.unremoved().push(name.to_owned()),
+        }
+    }
+
+    fn remove_unremoved(&self) {
+        self.unremoved().retain(|name| {
+            let removed = self.unlink(name);
+            removed.is_err_and(|error| error.kind() != io::ErrorKind::NotFound)
+        });
+    }
+
+    fn unremoved(&self) -> MutexGuard<'_, Vec<String>> {
+        let unremoved = self.unremoved.lock();
+        unremoved.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn unlink(&self, name: &str) -> io::Result<()> {
         self.within(|directory| Ok(rustix::fs::unlinkat(directory, name, AtFlags::empty())?))
     }
 
@@ -161,15 +191,17 @@ impl Location {
     /// directory.
     pub(super) fn remove(&self) {
         match &self.claim {
-            Some(Claimed { claim, name }) => claim.remove_file(name).ok(),
-            None => fs::remove_file(&self.path).ok(),
-        };
+            Some(Claimed { claim, name }) => claim.remove_file(name),
+            None => {
+                fs::remove_file(&self.path).ok();
+            }
+        }
     }
 }
 
 /// Creates a file, unless there is something by that name.
 pub(super) fn create_at(path: &Path, mode: Mode) -> io::Result<File> {
-    Ok(rustix::fs::open(path, NEW_FILE, mode)?.into())
+    Ok(retry_on_intr(|| rustix::fs::open(path, NEW_FILE, mode))?.into())
 }
 
 /// `Path::join` would leave out the slash behind one, and what callers see is exact.

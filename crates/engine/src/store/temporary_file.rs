@@ -287,7 +287,8 @@ fn copy_by_name(from: &Path, directory: &Path, to: &Path) -> io::Result<()> {
 #[cfg(target_os = "linux")]
 fn create_unnamed(directory: &Path) -> io::Result<File> {
     let flags = OFlags::WRONLY | OFlags::TMPFILE | OFlags::CLOEXEC;
-    Ok(rustix::fs::open(directory, flags, EVERYBODYS)?.into())
+    let opened = rustix::io::retry_on_intr(|| rustix::fs::open(directory, flags, EVERYBODYS));
+    Ok(opened?.into())
 }
 
 #[cfg(not(target_os = "linux"))]
