@@ -67,6 +67,24 @@ for my $test ( sort keys %TESTS ) {
     };
 }
 
+subtest 'Tests begin with nothing but what comes with perl, and EV' => sub {
+    for my $file (
+        glob "$FindBin::Bin/*.t $FindBin::Bin/lib/*.pm $FindBin::Bin/lib/*/*.pm" )
+    {
+        open my $handle, '<', $file or die "$file: $!";
+        my @needed;
+        while ( my $line = readline $handle ) {
+            last if $line =~ /\A(?:my|our|sub|subtest)\b/;
+            push @needed, $line =~ /\Ause\s+([A-Z][\w:]*)/;
+        }
+        my @others = grep {
+                 !/\A(?:EV|HTTP::Server::EV|Conformance|TestServer|HiddenModules)\b/
+              && !Module::CoreList->is_core($_)
+        } @needed;
+        is_deeply \@others, [], $file;
+    }
+};
+
 subtest 'The hidden modules cannot be loaded' => sub {
     local $ENV{PERL5OPT} = "-I$FindBin::Bin/lib -MHiddenModules=" . join q{,}, @HIDDEN;
     is output_of( $^X, '-e', "print eval { require $_; 1 } ? 1 : 0" ), 0, $_ for @HIDDEN;
