@@ -161,7 +161,8 @@ impl Engine {
     }
 
     /// All output is to be sent, and [`Event::Drained`] to come when it is, or when it never
-    /// will be. Until it has come, a further call adds nothing.
+    /// will be. Until it has come, a further call adds nothing; once the request is over, each
+    /// call is answered.
     pub fn notify_drained(&mut self, request: RequestId) {
         match find(&mut self.connections, request) {
             None => self.events.push_back(Event::Drained { request }),
