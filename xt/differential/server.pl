@@ -23,6 +23,7 @@ $server->listen(
         plus_as_space   => 1,
         max_parts       => 10_000,
         max_field_value => 1_000_000,
+        max_header_size => 1_000_000,
     }
 );
 my $input = EV::io( *STDIN, EV::READ, sub { EV::break } );
