@@ -6,11 +6,13 @@
 //! - `accepting`: connections coming and going.
 //! - `receiving`: what is read, when, and what comes of it.
 //! - `sending`: what is due, what a refused client is told, and how a reply ends.
+//! - `told`: what the system has told of by now.
 
 mod accepting;
 mod commands;
 mod receiving;
 mod sending;
+mod told;
 
 pub use commands::Unread;
 
@@ -28,7 +30,6 @@ use crate::connection::{Connection, Phase};
 use crate::event::{Event, ListenerId, RequestError, RequestId};
 use crate::head_pool::HeadPool;
 use crate::http::date::DateClock;
-use crate::limits::Exceeded;
 use crate::listener::{Listener, ListenerOptions};
 use crate::output::Terms;
 use crate::output_pool::OutputPool;
@@ -37,6 +38,7 @@ use crate::store::Writer;
 use crate::store::chunk::BufferPool;
 use crate::store::writer::Store;
 use crate::timer::Timers;
+use told::Told;
 
 /// Events of the system that are looked at in one turn.
 const EVENTS_A_TURN: usize = 1024;
@@ -109,9 +111,8 @@ pub struct Engine {
     uploaded: usize,
     /// Uploads that wait for the writer threads to catch up.
     starved: VecDeque<usize>,
-    /// Nobody but the writer threads has read buffers, or had when this turn looked. An error where
-    /// some have them still, for want of memory to copy what is in them.
-    buffers_released: Option<Result<(), Exceeded>>,
+    /// Nobody but the writer threads has read buffers, or had when this turn looked.
+    buffers_released: bool,
     /// Connections whose output may have become due.
     dirty: Vec<usize>,
     timers: Timers,
@@ -124,10 +125,7 @@ pub struct Engine {
     outputs: OutputPool,
     generation: u64,
     now: Instant,
-    /// The system has told of everything that had come by then.
-    told_until: Instant,
-    /// While it has more to tell than it does at a time: since when, and of how many.
-    telling: Option<(Instant, usize)>,
+    told: Told,
     clock: DateClock,
     /// In a forked child that could get no poll of its own, which leaves the parent's alone.
     is_lost: bool,
@@ -154,7 +152,7 @@ impl Engine {
             uploads_ready: VecDeque::new(),
             uploaded: 0,
             starved: VecDeque::new(),
-            buffers_released: None,
+            buffers_released: false,
             dirty: Vec::new(),
             timers: Timers::default(),
             store: Store::new(std::env::temp_dir(), waker),
@@ -164,8 +162,7 @@ impl Engine {
             outputs: OutputPool::default(),
             generation: 0,
             now: Instant::now(),
-            told_until: Instant::now(),
-            telling: None,
+            told: Told::new(Instant::now()),
             clock: DateClock::new(Instant::now()),
             is_lost: false,
         })
@@ -487,16 +484,20 @@ impl Engine {
 
     fn poll_system(&mut self) -> io::Result<()> {
         let mut polled = std::mem::replace(&mut self.polled, Events::with_capacity(0));
-        let result = self.poll.poll(&mut polled, Some(Duration::ZERO));
+        // What comes after this time may not be told.
         self.now = Instant::now();
-        let mut told = 0;
+        let result = self.poll.poll(&mut polled, Some(Duration::ZERO));
         if result.is_ok() {
+            let mut told = 0;
             for event in &polled {
                 told += 1;
                 self.note(event);
             }
+            match told < EVENTS_A_TURN {
+                true => self.told.of_all(self.now),
+                false => self.told.of_some(self.now, told, self.descriptors()),
+            }
         }
-        self.was_told_of(told);
         self.polled = polled;
         match result {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
@@ -504,22 +505,10 @@ impl Engine {
         }
     }
 
-    /// The system tells of each descriptor once, in the order in which something came, so that after
-    /// as many as there are it has told of all that had something when it began.
-    fn was_told_of(&mut self, told: usize) {
-        if told < EVENTS_A_TURN {
-            self.told_until = self.now;
-            self.telling = None;
-            return;
-        }
-        let (since, before) = self.telling.unwrap_or((self.now, 0));
-        let told = before + told;
-        self.telling = Some((since, told));
-        // The waker is one more.
-        if told > self.connections.len() + self.listeners.len() + 1 {
-            self.told_until = since;
-            self.telling = None;
-        }
+    /// How many there are at most of which the system may tell.
+    fn descriptors(&self) -> usize {
+        let waker = 1;
+        self.connections.len() + self.listeners.len() + waker
     }
 
     fn note(&mut self, event: &mio::event::Event) {
@@ -581,7 +570,7 @@ impl Engine {
 
     fn expire(&mut self) {
         // Those that are late may have sent in time what the system has not told yet.
-        let until = self.told_until;
+        let until = self.told.until();
         while let Some(slot) = self.timers.pop_due(until) {
             let deadline = self.connections.get(slot).and_then(|found| found.deadline);
             match deadline {

@@ -60,7 +60,7 @@ impl Engine {
     }
 
     pub(super) fn read_ready(&mut self) {
-        self.buffers_released = None;
+        self.buffers_released = false;
         self.read_all_but_uploads();
         // What the application has to do comes before all but one of the uploads, so that a reply
         // waits for little; and after some of them it is looked whether there is more of that. Those
@@ -163,26 +163,27 @@ impl Engine {
             Filled::End | Filled::Failed(..) => self.receiving_ended(slot),
             Filled::NoBuffer(carried) => {
                 connection.unparsed = carried;
-                match self.buffers_released {
-                    None => {
-                        self.buffers_released = Some(self.release_buffers());
-                        self.read(slot);
-                    }
-                    Some(Ok(())) => self.starve(slot),
-                    Some(Err(exceeded)) => self.exceed(slot, exceeded),
+                if std::mem::replace(&mut self.buffers_released, true) {
+                    return self.starve(slot);
                 }
+                self.release_buffers();
+                self.read(slot);
             }
             Filled::Unavailable(exceeded) => self.exceed(slot, exceeded),
         }
     }
 
-    /// Buffers that are kept for requests whose application takes its time: a copy does. To be
-    /// called once a turn at most.
-    fn release_buffers(&mut self) -> Result<(), Exceeded> {
+    /// Buffers that are kept for requests whose application takes its time: a copy does. A request
+    /// for which there is no memory for one is given up, since others need the buffer. To be called
+    /// once a turn at most.
+    fn release_buffers(&mut self) {
         let connections = self.connections.iter_mut();
-        connections
-            .map(|(_, connection)| connection.release_buffers())
-            .fold(Ok(()), Result::and)
+        let without: Vec<_> = connections
+            .filter_map(|(slot, connection)| Some((slot, connection.release_buffers().err()?)))
+            .collect();
+        for (slot, exceeded) in without {
+            self.exceed(slot, exceeded);
+        }
     }
 
     /// The upload waits for the writer threads, through no fault of its client.
@@ -263,9 +264,10 @@ impl Engine {
 
     /// The request cannot be received for want of what it takes.
     fn exceed(&mut self, slot: usize, exceeded: Exceeded) {
-        let Some(connection) = self.connections.get(slot) else {
+        let Some(connection) = self.connections.get_mut(slot) else {
             return;
         };
+        connection.unparsed = Chunk::default();
         match connection.phase {
             Phase::Multipart(_) => self.fail(slot, RequestError::Exceeded(exceeded)),
             Phase::Head(_) | Phase::Form(_) if connection.options.error_responses => {
