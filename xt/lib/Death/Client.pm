@@ -11,7 +11,8 @@ use IO::Select  ();
 use POSIX       ();
 use Time::HiRes ();
 
-use TestServer qw(upload_bytes);
+use Death::Children qw(begin_child wait_for_child);
+use TestServer      qw(upload_bytes);
 
 # What is uploaded: files that fit into one write, some that threads write the rest of, and
 # some that take a while to be copied.
@@ -28,17 +29,19 @@ sub start {
     my ( $class, $port, $number, @targets ) = @_;
     pipe my $counts,     my $counts_to or croak "pipe: $!";
     pipe my $is_to_stop, my $stop      or croak "pipe: $!";
-    defined( my $pid = fork ) or croak "fork: $!";
-    return bless { pid => $pid, counts => $counts, stop => $stop, parent => $$ }, $class
-      if $pid;
-
-    close $_ for $counts, $stop;
-    srand $number;
-    my %count = ( whole => 0, broken => 0, wrong => 0 );
-    my $end   = IO::Select->new($is_to_stop);
-    $count{ _upload( $port, @targets ) }++ until $end->can_read(0);
-    syswrite $counts_to, "@count{qw(whole broken wrong)}\n";
-    POSIX::_exit(0);
+    my $pid = begin_child(
+        sub {
+            srand $number;
+            my %count = ( whole => 0, broken => 0, wrong => 0 );
+            my $end   = IO::Select->new($is_to_stop);
+            $count{ _upload( $port, @targets ) }++ until $end->can_read(0);
+            syswrite $counts_to, "@count{qw(whole broken wrong)}\n";
+            POSIX::_exit(0);
+        },
+        $counts,
+        $stop
+    );
+    return bless { pid => $pid, counts => $counts, stop => $stop }, $class;
 }
 
 # How many uploads were answered, were broken off, and had a wrong answer. To be called
@@ -48,18 +51,9 @@ sub stop {
     print { $self->{stop} } "stop\n";
     close $self->{stop};
     my $line = readline $self->{counts};
-    waitpid delete $self->{pid}, 0;
+    wait_for_child( $self->{pid} );
     croak 'A client has died' if !defined $line;
     return split q{ }, $line;
-}
-
-sub DESTROY {
-    my ($self) = @_;
-    return if $self->{parent} != $$ || !$self->{pid};
-    local ( $?, $! );
-    kill KILL => $self->{pid};
-    waitpid $self->{pid}, 0;
-    return;
 }
 
 # One of several files, every second in no hurry; returns what became of it.

@@ -10,7 +10,8 @@ use Carp       qw(croak);
 use IO::Select ();
 use POSIX      ();
 
-use TestServer;
+use Death::Children qw(begin_child is_dead wait_for_child);
+use TestServer      qw(eventually);
 
 # Death::Server->start(socket => ..., tmp_path => ..., kept => { target => directory },
 #     errors => path, backend => 'AIO', workers => 2)
@@ -18,14 +19,18 @@ use TestServer;
 # Listens on the socket in that many workers; without any, by itself.
 sub start {
     my ( $class, %option ) = @_;
-    my $self = bless { %option, parent => $$, unread => q{} }, $class;
-    pipe $self->{reports}, my $reports_to or croak "pipe: $!";
-    defined( $self->{pid} = fork ) or croak "fork: $!";
-    if ( !$self->{pid} ) {
-        delete $self->{reports};
-        $self->{reports_to} = $reports_to;
-        $self->_serve;
-    }
+    my $self = bless { %option, unread => q{} }, $class;
+    pipe my $reports,      my $reports_to or croak "pipe: $!";
+    pipe my $parents_life, my $life       or croak "pipe: $!";
+    $self->{pid} = begin_child(
+        sub {
+            @{$self}{qw(reports_to parents_life)} = ( $reports_to, $parents_life );
+            $self->_serve;
+        },
+        $reports,
+        $life
+    );
+    @{$self}{qw(reports life)} = ( $reports, $life );
     $self->await('ready');
     return $self;
 }
@@ -40,11 +45,11 @@ sub await {
     croak "The server has ended, or says no '$name'";
 }
 
-# Kills all its processes, and waits until they are dead: nobody else has the other end of
-# its reports.
+# Kills all its processes, and waits until they are dead.
 sub kill_all {
     my ($self) = @_;
     kill KILL => -$self->{pid};
+    eventually( sub { is_dead( $self->{pid} ) } ) or croak 'It does not die';
     return $self->_end_of_reports;
 }
 
@@ -74,20 +79,10 @@ sub stop {
     return $self->_end_of_reports;
 }
 
-sub DESTROY {
-    my ($self) = @_;
-    return if $self->{parent} != $$ || !$self->{pid};
-    local ( $?, $! );
-    kill KILL => -$self->{pid};
-    waitpid $self->{pid}, 0;
-    return;
-}
-
 sub _end_of_reports {
     my ($self) = @_;
     while ( defined $self->_next_line ) { }
-    waitpid delete $self->{pid}, 0;
-    return $?;
+    return wait_for_child( $self->{pid} );
 }
 
 sub _next_line {
@@ -121,7 +116,6 @@ sub _report {
 
 sub _serve {
     my ($self) = @_;
-    setpgrp;
     open STDERR, q{>>}, $self->{errors} or POSIX::_exit(254);
     require EV;
     require HTTP::Server::EV;
@@ -130,7 +124,9 @@ sub _serve {
     "HTTP::Server::EV::IO::$self->{backend}"->_use_me;
     HTTP::Server::EV->new( { tmp_path => $self->{tmp_path} } );
     $self->_report('ready');
-    $self->{end}      = EV::signal( 'TERM', sub { $self->_end } );
+    $self->{end} = EV::signal( 'TERM', sub { $self->_end } );
+    $self->{orphaned} =
+      EV::io( $self->{parents_life}, EV::READ(), sub { POSIX::_exit(1) } );
     $self->{listener} = HTTP::Server::EV->listen(
         $self->{socket},
         sub { $self->_answer(@_) },
@@ -203,8 +199,13 @@ sub _answer {
     return $reply->() if !$directory;
     my $unsaved = @files;
     for my $index ( 0 .. $#files ) {
-        $files[$index]->save( "$directory/$digests[$index]",
-            sub { $_[0] && --$unsaved == 0 && $reply->() } );
+        $files[$index]->save(
+            "$directory/$digests[$index]",
+            sub {
+                $digests[$index] = 'not saved' if !$_[0];
+                $reply->()                     if --$unsaved == 0;
+            }
+        );
     }
     return;
 }
