@@ -1,17 +1,17 @@
 //! What one client does or waits for costs the others nothing, and costs it no more than it should.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::thread;
 use std::time::Duration;
 
-use engine::{Event, ListenerOptions, RequestId, Writer};
+use engine::{Event, ListenerOptions, Writer};
 
-use crate::support::{Server, chunked, exchange, file_part, multipart, noise, read_all, reply_of};
+use crate::support::{
+    HEAD, Server, answer, chunked, exchange, file_part, multipart, noise, read_page, reply_of,
+};
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const LAST: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
-const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\n\r\n";
 
 #[test]
 fn what_is_sent_behind_an_upload_that_waits_keeps_nobody_waiting() {
@@ -66,72 +66,6 @@ fn clients_that_were_turned_away_take_no_place() {
 }
 
 #[test]
-fn what_came_in_time_is_served_however_late_it_is_read() {
-    // More than the system tells of at a time.
-    const CLIENTS: usize = 1100;
-    let keepalive = Duration::from_millis(1500);
-    let mut server = Server::new(ListenerOptions {
-        keepalive: Some(keepalive),
-        ..ListenerOptions::default()
-    });
-    let mut clients = Vec::new();
-    for _ in 0..CLIENTS {
-        let mut client = server.client(GET);
-        let request = server.receive().request.unwrap();
-        answer(&mut server, request);
-        read_reply(&mut client);
-        clients.push(client);
-        // Nobody idles for long meanwhile.
-        if clients.len() % 100 == 0 {
-            for client in &mut clients {
-                client.write_all(GET).unwrap();
-                let request = server.receive().request.unwrap();
-                answer(&mut server, request);
-                read_reply(client);
-            }
-        }
-    }
-    for client in &mut clients {
-        client.write_all(LAST).unwrap();
-    }
-    // The application is busy with something else.
-    thread::sleep(keepalive);
-    for _ in 0..CLIENTS {
-        let request = server.receive().request.unwrap();
-        answer(&mut server, request);
-    }
-    for mut client in clients {
-        assert!(read_all(&mut client).ends_with(b"page"));
-    }
-}
-
-#[test]
-fn who_is_silent_is_given_up_however_much_others_send() {
-    // More than the system tells of at a time.
-    const CLIENTS: usize = 1100;
-    let mut server = Server::new(ListenerOptions {
-        timeout: Some(Duration::from_secs(2)),
-        ..ListenerOptions::default()
-    });
-    let mut others = Vec::new();
-    for _ in 0..CLIENTS {
-        others.push(server.client(b"GET / HTTP/1.1\r\nX: "));
-        server.engine.turn().unwrap();
-    }
-    let mut silent = server.client(b"GET");
-    silent.set_nonblocking(true).unwrap();
-    let is_closed = (0..5_000).any(|_| {
-        for other in &mut others {
-            // Those that were given up before all were there send no more.
-            other.write_all(b"x").ok();
-        }
-        server.engine.turn().unwrap();
-        silent.read(&mut [0]).is_ok_and(|length| length == 0)
-    });
-    assert!(is_closed);
-}
-
-#[test]
 fn a_turn_reads_some_of_many_uploads_only() {
     const UPLOADS: usize = 200;
     const MOST: u64 = 10 * 1024 * 1024;
@@ -173,7 +107,7 @@ fn the_time_for_a_head_begins_when_the_reply_before_it_is_sent() {
     // The application takes its time, and the engine has no turn.
     thread::sleep(header_timeout);
     answer(&mut server, request);
-    read_reply(&mut client);
+    read_page(&mut client);
     server.engine.turn().unwrap();
     client.write_all(rest).unwrap();
     let request = server.receive().request.unwrap();
@@ -233,23 +167,6 @@ fn framing_counts_where_a_body_is_skipped() {
         let replies = server.until_done(client);
         let pages = replies.windows(4).filter(|text| text == b"page").count();
         assert_eq!(pages, 1 + usize::from(is_skipped));
-    }
-}
-
-fn answer(server: &mut Server, request: RequestId) {
-    server.engine.write_head(request, HEAD);
-    server.engine.write(request, b"page");
-    server.engine.finish(request);
-    server.engine.flush();
-}
-
-fn read_reply(client: &mut TcpStream) {
-    let mut reply = Vec::new();
-    while !reply.ends_with(b"page") {
-        let mut piece = [0; 1000];
-        let length = client.read(&mut piece).unwrap();
-        assert_ne!(length, 0, "the connection goes on");
-        reply.extend_from_slice(&piece[..length]);
     }
 }
 

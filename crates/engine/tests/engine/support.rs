@@ -325,6 +325,27 @@ impl Dice {
     }
 }
 
+pub const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\n\r\n";
+
+/// Replies with [`HEAD`] and "page".
+pub fn answer(server: &mut Server, request: RequestId) {
+    server.engine.write_head(request, HEAD);
+    server.engine.write(request, b"page");
+    server.engine.finish(request);
+    server.engine.flush();
+}
+
+/// Reads what [`answer`] sent, while the connection goes on.
+pub fn read_page(client: &mut TcpStream) {
+    let mut reply = Vec::new();
+    while !reply.ends_with(b"page") {
+        let mut piece = [0; 1000];
+        let length = client.read(&mut piece).unwrap();
+        assert_ne!(length, 0, "the connection goes on");
+        reply.extend_from_slice(&piece[..length]);
+    }
+}
+
 /// Sends from a thread of its own, and returns everything that came back.
 pub fn exchange(mut client: TcpStream, bytes: Vec<u8>) -> JoinHandle<Vec<u8>> {
     thread::spawn(move || {
