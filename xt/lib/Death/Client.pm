@@ -24,14 +24,19 @@ our %DIGESTS = map { sha256_hex($_) => 1 } @CONTENTS;
 # An upload is sent in so many pieces at most.
 my $PIECES = 12;
 
-# Death::Client->start($port, $number, @targets)
+# Death::Client->start($socket, $number, @targets)
+#
+# Uploads to who listens on the socket. As it does not keep that itself, an upload ends where
+# nobody else is left.
 sub start {
-    my ( $class, $port, $number, @targets ) = @_;
+    my ( $class, $socket, $number, @targets ) = @_;
     pipe my $counts,     my $counts_to or croak "pipe: $!";
     pipe my $is_to_stop, my $stop      or croak "pipe: $!";
     my $pid = begin_child(
         sub {
             srand $number;
+            my $port = $socket->sockport;
+            close $socket;
             my %count = ( whole => 0, broken => 0, wrong => 0 );
             my $end   = IO::Select->new($is_to_stop);
             $count{ _upload( $port, @targets ) }++ until $end->can_read(0);
