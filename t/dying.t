@@ -18,6 +18,9 @@ use TestServer qw(backends output_of report upload_bytes);
 my $HAS_CORO = eval { require Coro; require Coro::EV; 1 };
 my $TEST     = $$;
 
+# Where the server of a subtest keeps a file, also when perl has left all scopes.
+my $kept_path;
+
 # Some of it is written by threads, where there are any.
 my $CONTENT = join q{,}, 1 .. 400_000;
 my $UPLOAD  = upload_bytes(
@@ -37,7 +40,8 @@ my %WAYS = (
 );
 
 # What the listener is given, for stages that are callbacks of it. The other callbacks are
-# there, too. `sent` is what a client sends for it to come.
+# there, too. `sent` is what a client sends for it to come; a stage that `saves` has a saved
+# file by then, any other one may have.
 my %STAGES = (
     'before listen'               => { before => sub { $_[0]->() } },
     'between listen and the loop' => { after  => sub { $_[0]->() } },
@@ -55,7 +59,8 @@ my %STAGES = (
             my ($file) = @{ $cgi->file('file') };
             $file->save( kept(), sub { $cgi->header; $end->() } );
         },
-        sent => $ACT
+        sent  => $ACT,
+        saves => 1
     },
     'in the callback of flush_wait' => {
         main => sub { $_[0]->header; $_[0]->flush_wait( $_[1] ) },
@@ -104,7 +109,8 @@ my %STAGES = (
                 $file->save( kept() );
                 $end->();
             },
-            sent => $ACT
+            sent  => $ACT,
+            saves => 1
         }
       )
     : ()
@@ -177,6 +183,14 @@ for my $backend ( backends() ) {
     }
 }
 
+for my $backend ( backends() ) {
+    subtest "A destructor that uses everything when all is destroyed, with $backend" =>
+      sub {
+        my $kept = ends( $backend, sub { our $last = bless [@_], 'Last' }, 'after' );
+        ok -d "$kept/used at DESTRUCT", 'it has';
+      };
+}
+
 subtest 'An END block that dies' => sub {
     my $server = ends_by( undef, sub { die "a reason\n" }, 'after' );
     $server->ended( status => 255, stderr => qr/\Aa reason\nEND failed--[^\n]+\n\z/ );
@@ -227,7 +241,7 @@ sub dies {
     my ( $stage_name, $way_name, $backend ) = @_;
     my ( $stage, $way ) = ( $STAGES{$stage_name}, $WAYS{$way_name} );
     my $kept = tempdir( CLEANUP => 1 );
-    local $ENV{KEPT} = "$kept/file";
+    $kept_path = "$kept/file";
     my $server = TestServer->start( sub { serve( $_[0], $stage, $way->{end} ) },
         backend => $backend );
 
@@ -266,8 +280,9 @@ sub dies {
     }
     is_deeply [ $server->files_left ], [], 'no file is left';
     my @saved = glob "$kept/*";
-    is_deeply [ map { digest($_) } @saved ], [ map { sha256_hex($CONTENT) } @saved ],
-      'what was saved is whole';
+    my $count = $stage->{saves} // @saved;
+    is_deeply [ map { digest($_) } @saved ], [ ( sha256_hex($CONTENT) ) x $count ],
+      $stage->{saves} ? 'the file is saved' : 'what was saved is whole';
     return;
 }
 
@@ -298,8 +313,7 @@ sub save_and_end {
     return $end->();
 }
 
-# Where the server of a test keeps a file.
-sub kept { return $ENV{KEPT} }
+sub kept { return $kept_path }
 
 sub digest {
     my ($path) = @_;
@@ -310,14 +324,14 @@ sub digest {
 sub ends {
     my ( $backend, $block, $when ) = @_;
     my $kept = tempdir( CLEANUP => 1 );
-    local $ENV{KEPT} = "$kept/file";
+    $kept_path = "$kept/file";
     my $server = ends_by( $backend, $block, $when );
     $server->await('END');
     $server->ended( status => 7 );
     is_deeply [ $server->files_left ], [], 'no file is left';
-    is_deeply [ grep { digest($_) ne sha256_hex($CONTENT) } glob "$kept/*" ], [],
-      'what was saved is whole';
-    return;
+    is_deeply [ grep { digest($_) ne sha256_hex($CONTENT) } grep { -f } glob "$kept/*" ],
+      [], 'what was saved is whole';
+    return $kept;
 }
 
 sub ends_by {
@@ -363,10 +377,21 @@ sub DESTROY { return $_[0]{end}->() }
 
 package Last;
 
+# Perl destroys its objects in any order, so that these may be gone.
 sub DESTROY {
-    my ( $server, $cgi, $file ) = @{ $_[0] };
-    eval { $cgi->$_ }    for qw(header fh stop start drop close);
-    eval { $file->$_ }   for qw(fh size path close);
-    eval { $server->$_ } for qw(stop cleanup);
+    my ( $server, $cgi, $file, $listener ) = @{ $_[0] };
+    local $SIG{__WARN__} = sub { };
+    for my $method (qw(header fh stop start drop close)) {
+        eval { $cgi->$method };
+    }
+    eval {
+        $file->save( main::kept(), sub { } );
+    };
+    for my $method (qw(fh size path close)) {
+        eval { $file->$method };
+    }
+    eval { $listener->$_ } for qw(stop start);
+    eval { $server->$_ }   for qw(stop cleanup);
+    mkdir main::kept() =~ s{[^/]+\z}{used at ${^GLOBAL_PHASE}}r;
     return;
 }
