@@ -7,7 +7,8 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::fd::AsRawFd;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use engine::{Engine, Event, ListenSocket, ListenerOptions, RequestId, SocketAddress, Writer};
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -170,14 +171,15 @@ fn idle_client(server: &mut Server) -> TcpStream {
     client
 }
 
-/// As in a forked child, where the threads are not, and so let go of nothing.
+/// As in a forked child, where the threads are not, and so let go of nothing. Here they are: one
+/// has the waker for as long as it takes to use it.
 fn waker_and_claim_of_the_parent_are_closed(server: &mut Server) {
     server.engine.spawn(Box::new(|| Ok(())));
     assert!(matches!(server.next(), Event::WorkDone { .. }));
     let before = open_descriptors();
     server.engine.after_fork().unwrap();
     // The waker was made anew; the directory is claimed anew when a file comes.
-    assert_eq!(open_descriptors(), before - 1);
+    await_descriptors(before - 1);
     let client = server.client(GET);
     let request = server.request();
     server.reply(request);
@@ -341,6 +343,15 @@ fn limit_descriptors(left: usize) -> Rlimit {
     };
     rustix::process::setrlimit(Resource::Nofile, limit).unwrap();
     before
+}
+
+/// Threads may have some for a moment.
+fn await_descriptors(count: usize) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while open_descriptors() != count && Instant::now() < deadline {
+        thread::yield_now();
+    }
+    assert_eq!(open_descriptors(), count);
 }
 
 fn open_descriptors() -> usize {
