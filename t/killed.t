@@ -81,10 +81,10 @@ for my $backend ( backends() ) {
 
     subtest "A worker is killed, and another one takes its place, with $backend" => sub {
         my $server = master($backend);
-        $server->await('worker');
+        my $worker = $server->await('worker');
         my $client = upload_half($server);
         ok $server->await_files(1), 'a file is being received';
-        $server->tell('kill');
+        kill KILL => $worker;
         $server->await('worker');
         is scalar( my @left = $server->files_left ), 1, 'nobody could remove it';
         my $next = $server->connect;
@@ -101,6 +101,7 @@ for my $backend ( backends() ) {
         $server->tell('end');
         my $child = $server->await('child');
         $server->ended( status => 'signal 9' );
+        is left_by_next( $backend, $server ), 1, 'while it lives, the file stays';
         kill KILL => $child;
         ok eventually( sub { left_by_next( $backend, $server ) == 0 } ),
           'when that has ended, too, the file is removed';
@@ -170,7 +171,7 @@ sub receiver {
     return TestServer->start(
         sub {
             my ($server) = @_;
-            $server->on_command($end);
+            $server->on_command( sub { $end->($server) } );
             $server->listen( \&answer_with_digest );
             report('ready');
         },
@@ -194,13 +195,12 @@ sub master {
                     ## no critic (RequireLocalizedPunctuationVars)
                     $SIG{TERM} = 'DEFAULT';
                     $listener->start if $listener;
-                    report('worker');
+                    report( worker => $$ );
                     return;
                 }
                 $watcher = EV::child( $worker, 0, sub { $again->($again) } );
                 return;
             };
-            $server->on_command( sub { kill KILL => $worker } );
             $listener = $server->listen( \&answer_with_digest,
                 { fork_hook => sub { $fork_worker->($fork_worker) } } );
             return if !$worker;
@@ -220,11 +220,13 @@ sub answer_with_digest {
     return;
 }
 
-# Has the descriptors of its parent until it is killed.
+# Has the descriptors of its parent until it is killed, or the test lets go of the server.
 sub leave_a_child {
+    my ($server) = @_;
     defined( my $pid = fork ) or die "fork: $!";
     if ( !$pid ) {
-        sleep while 1;
+        1 while sysread $server->{commands}, my $byte, 1;
+        POSIX::_exit(0);
     }
     report( child => $pid );
     kill KILL => $$;
