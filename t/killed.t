@@ -5,7 +5,8 @@
 use strict;
 use warnings;
 
-use Digest::SHA qw(sha256_hex);
+use Digest::SHA    qw(sha256_hex);
+use File::Basename qw(basename dirname);
 use FindBin;
 use POSIX ();
 use Test::More;
@@ -155,13 +156,42 @@ subtest 'Files that are no temporary ones stay' => sub {
 
     for my $other ( values %others ) {
         open my $file, '>', "$path/$other" or die "open: $!";
-        chmod oct 600, $file;
+        chmod oct 1600, $file;
     }
-    chmod oct 644, "$path/$name";
-    is left_by_next( undef, $server ), 5, 'these, and one with the mode of a saved file';
-    chmod oct 600, "$path/$name";
+    for my $mode ( oct 644, oct 600 ) {
+        chmod $mode, "$path/$name";
+        is left_by_next( undef, $server ), 5, sprintf 'one of mode %#o, too', $mode;
+    }
+    chmod oct 1600, "$path/$name";
     is left_by_next( undef, $server ), 4, 'but not what was left';
 };
+
+for my $umask ( oct 22, oct 77, oct 177 ) {
+    subtest
+      sprintf( 'A saved file keeps its temporary name, with umask %03o', $umask ) => sub {
+        my $server = TestServer->start(
+            sub {
+                my ($server) = @_;
+                umask $umask;
+                mkdir my $to = $server->directory . '/saved', oct 700;
+                $server->listen( sub { save_in( $to, @_ ) } );
+            }
+        );
+        $server->upload( { name => 'file', file_name => 'a.txt', content => 'text' } );
+        my $saved = $server->await('saved');
+        is(
+            ( stat $saved )[2] & oct 7777,
+            oct(666) & ~$umask,
+            'it has the mode of saved files'
+        );
+        my $next =
+          TestServer->start(
+            sub { HTTP::Server::EV->new( { tmp_path => dirname($saved) } ) } );
+        $next->ended;
+        ok -e $saved, 'and stays where a server has temporary files';
+        $server->stop;
+      };
+}
 
 done_testing;
 
@@ -178,6 +208,15 @@ sub receiver {
         backend => $backend,
         %option
     );
+}
+
+# Saves the file of the upload under its own name.
+sub save_in {
+    my ( $directory, $cgi ) = @_;
+    my ($file) = @{ $cgi->file('file') };
+    my $to = "$directory/" . basename( $file->path );
+    $file->save( $to, sub { report( saved => $to ); $cgi->header } );
+    return;
 }
 
 # A process that accepts nothing, and its worker, which it forks anew.

@@ -881,8 +881,9 @@ that no process uses any more, files may stay.
 Each process holds a lock in the directory, which the system lets go of when the process
 ends, and the names of its files tell which lock that is. Nothing is removed whose owner
 lives, so any number of servers may share a directory, also from containers that share
-a volume. Removed are only plain files with such a name, of the same user, of mode 0600:
-not what was saved, and no file of your own. Children that the process has forked, and that
+a volume. Removed are only plain files with such a name, of the same user, that have the
+sticky bit, as temporary files do (their mode is 01600, C<-rw------T>) until they are saved or
+you change it: not what was saved, and no file of your own. Children that the process has forked, and that
 neither end, run a program nor return to the loop, have its lock as well: while they live,
 what it left stays. The lock costs one open descriptor.
 

@@ -89,7 +89,8 @@ impl Claim {
 
     fn create_file(&self, name: &str) -> io::Result<File> {
         self.within(|directory| {
-            let opened = retry_on_intr(|| rustix::fs::openat(directory, name, NEW_FILE, PRIVATE));
+            let mode = PRIVATE | UNSAVED;
+            let opened = retry_on_intr(|| rustix::fs::openat(directory, name, NEW_FILE, mode));
             Ok(opened?.into())
         })
     }
@@ -132,6 +133,11 @@ impl Claim {
     }
 }
 
+/// What the sweep tells files by that were not saved: the sticky bit, which no umask takes away
+/// and which for a file means nothing else on Linux, where claims are. Where a file system does
+/// not keep it, no file is swept.
+pub(super) const UNSAVED: Mode = Mode::SVTX;
+
 const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
 
 const A_DIRECTORY: OFlags = OFlags::RDONLY
@@ -159,8 +165,8 @@ struct Claimed {
 }
 
 impl Location {
-    /// Creates a file of mode 0600 that no sweep takes while the claim lasts. `directory` is the
-    /// path of the one that is claimed.
+    /// Creates a file for this user alone, marked as [`UNSAVED`], that no sweep takes while the
+    /// claim lasts. `directory` is the path of the one that is claimed.
     pub(super) fn claimed(directory: &Path, claim: &Arc<Claim>) -> io::Result<(Location, File)> {
         let name = temporary_name::claimed(claim.tag)?;
         let file = claim.create_file(&name)?;
@@ -174,7 +180,7 @@ impl Location {
         Ok((location, file))
     }
 
-    /// Creates a file of mode 0600 that no sweep ever takes.
+    /// Creates a file for this user alone that no sweep ever takes.
     pub(super) fn unclaimed(directory: &Path) -> io::Result<(Location, File)> {
         let location = Location::beside(directory)?;
         let file = create_at(&location.path, PRIVATE)?;

@@ -242,32 +242,32 @@ mod tests {
     #[test]
     fn nothing_but_temporary_files_is_swept() {
         let here = tempfile::tempdir().unwrap();
-        let private = |path: &Path| {
+        let unsaved = |path: &Path| {
             fs::write(path, "content").unwrap();
-            fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
+            fs::set_permissions(path, Permissions::from_mode(0o1600)).unwrap();
         };
-        for mode in [0o644, 0o640, 0o700, 0o400] {
+        for mode in [0o644, 0o640, 0o600, 0o400] {
             let saved = dead_path(&here);
-            private(&saved);
+            unsaved(&saved);
             fs::set_permissions(&saved, Permissions::from_mode(mode)).unwrap();
         }
         let target = here.path().join("target");
-        private(&target);
+        unsaved(&target);
         symlink(&target, dead_path(&here)).unwrap();
         fs::create_dir(dead_path(&here)).unwrap();
         let mut changed = dead_path(&here).into_os_string().into_encoded_bytes();
         let last = changed.last_mut().unwrap();
         *last = if *last == b'x' { b'y' } else { b'x' };
-        private(Path::new(std::str::from_utf8(&changed).unwrap()));
+        unsaved(Path::new(std::str::from_utf8(&changed).unwrap()));
         if geteuid().is_root() {
             let anothers = dead_path(&here);
-            private(&anothers);
+            unsaved(&anothers);
             chown(&anothers, Some(65_534), None).unwrap();
         }
         let before = names(here.path());
         sweep_anew(&here);
         assert_eq!(names(here.path()), before);
-        private(&dead_path(&here));
+        unsaved(&dead_path(&here));
         sweep_anew(&here);
         assert_eq!(names(here.path()), before, "and that is one");
     }

@@ -7,6 +7,7 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, Stat};
 use rustix::process::geteuid;
 
 use super::byte_lock;
+use super::claim::UNSAVED;
 use super::temporary_name;
 
 /// Removes each file that this user has in the directory and whose owner is dead; returns how many
@@ -34,19 +35,16 @@ fn remove_if_dead(directory: BorrowedFd<'_>, entry: &rustix::fs::DirEntry) -> io
         return Ok(false);
     };
     let status = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
-    if !is_temporary(&status) || byte_lock::is_held(directory, owner.offset())? {
+    if !is_unsaved(&status) || byte_lock::is_held(directory, owner.offset())? {
         return Ok(false);
     }
     rustix::fs::unlinkat(directory, name, AtFlags::empty())?;
     Ok(true)
 }
 
-/// A file that was saved, under whatever name, has another mode; one that was about to be has the
-/// sticky bit.
-fn is_temporary(status: &Stat) -> bool {
-    let mode = Mode::from_raw_mode(status.st_mode);
-    let is_private = mode == Mode::RUSR | Mode::WUSR;
+/// A file that was saved, under whatever name and umask, has the mark no more.
+fn is_unsaved(status: &Stat) -> bool {
     FileType::from_raw_mode(status.st_mode) == FileType::RegularFile
         && status.st_uid == geteuid().as_raw()
-        && (is_private || mode.contains(Mode::SVTX))
+        && Mode::from_raw_mode(status.st_mode).contains(UNSAVED)
 }

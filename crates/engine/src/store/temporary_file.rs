@@ -1,17 +1,17 @@
 //! A temporary file: private while it is received, gone when its last handle is.
 
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, RawMode, fchmod, fstat};
 
-use super::claim::{Location, create_at};
+use super::claim::{Location, UNSAVED, create_at};
 use super::writer_threads::Removals;
 
 /// A handle on a file that is being received or was received.
@@ -226,14 +226,16 @@ impl Drop for Shared {
 
 fn relocate(from: &Location, to: &Path) -> io::Result<()> {
     let file = open_existing(&from.path)?;
-    let mode = final_mode();
-    file.set_permissions(Permissions::from_mode(mode | LEAVING))?;
+    let before = Mode::from_raw_mode(fstat(&file)?.st_mode);
+    let saved = EVERYBODYS.difference(umask());
+    // Until it is where it was wanted, the sweep has to know it for a file that was not saved.
+    fchmod(&file, saved | before & UNSAVED)?;
     let Err(error) = fs::rename(&from.path, to) else {
         // Where it was wanted it is by now.
-        file.set_permissions(Permissions::from_mode(mode)).ok();
+        fchmod(&file, saved).ok();
         return Ok(());
     };
-    file.set_permissions(Permissions::from_mode(PRIVATE))?;
+    fchmod(&file, before)?;
     if error.kind() != io::ErrorKind::CrossesDevices {
         return Err(error);
     }
@@ -315,13 +317,6 @@ fn open_existing(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-const PRIVATE: u32 = 0o600;
-
-/// A file on its way out of the directory has this bit, the sticky one, besides its final mode, so
-/// that the sweep tells what is saved from what is not. For a file it means nothing else on
-/// Linux, where the sweep is.
-const LEAVING: u32 = if cfg!(target_os = "linux") { 0o1000 } else { 0 };
-
 /// Of which the umask leaves what it does.
 const EVERYBODYS: Mode = Mode::RUSR
     .union(Mode::WUSR)
@@ -330,23 +325,19 @@ const EVERYBODYS: Mode = Mode::RUSR
     .union(Mode::ROTH)
     .union(Mode::WOTH);
 
-fn final_mode() -> u32 {
-    0o666 & !umask()
-}
-
 /// The umask can be asked for only by setting it, which another thread might see; Linux tells
 /// it in proc(5) as well.
-fn umask() -> u32 {
+fn umask() -> Mode {
     let from_proc = fs::read_to_string("/proc/self/status")
         .ok()
         .and_then(|status| {
             let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));
-            u32::from_str_radix(line?.trim(), 8).ok()
+            RawMode::from_str_radix(line?.trim(), 8).ok()
         });
-    from_proc.unwrap_or_else(|| {
+    from_proc.map(Mode::from_raw_mode).unwrap_or_else(|| {
         let mask = rustix::process::umask(Mode::from_raw_mode(0o077));
         rustix::process::umask(mask);
-        mask.bits() as u32
+        mask
     })
 }
 
