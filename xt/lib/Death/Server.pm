@@ -72,6 +72,12 @@ sub owner {
     return $self->{owner}{ _tag($name) };
 }
 
+# Whether a process that was told to be an owner is known to be dead.
+sub has_ended {
+    my ( $self, $process ) = @_;
+    return $self->{has_ended}{$process};
+}
+
 # Ends it as it would by itself; returns its exit status.
 sub stop {
     my ($self) = @_;
@@ -97,11 +103,12 @@ sub _next_line {
     return $1;
 }
 
-# Remembers what the line tells of the owners of files; returns its words.
+# Remembers what the line tells of the owners of files and their ends; returns its words.
 sub _note {
     my ( $self, $line ) = @_;
     my ( $name, @words ) = split q{ }, $line;
-    $self->{owner}{ $words[1] } = $words[0] if $name eq 'owner';
+    $self->{owner}{ $words[1] }     = $words[0] if $name eq 'owner';
+    $self->{has_ended}{ $words[0] } = 1         if $name eq 'ended';
     return ( $name, @words );
 }
 
