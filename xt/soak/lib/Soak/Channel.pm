@@ -6,9 +6,11 @@ package Soak::Channel;
 use strict;
 use warnings;
 
-use IO::Select ();
-use JSON::PP   ();
-use Socket     qw(AF_UNIX PF_UNSPEC SOCK_STREAM);
+use IO::Select  ();
+use JSON::PP    ();
+use POSIX       qw(WNOHANG);
+use Socket      qw(AF_UNIX PF_UNSPEC SOCK_STREAM);
+use Time::HiRes qw(sleep time);
 
 my $JSON = JSON::PP->new->ascii->canonical->allow_nonref;
 
@@ -77,10 +79,19 @@ sub tell {
     return 1;
 }
 
-# Waits for the end of the process; returns its status as waitpid gives it.
+# Waits for the end of the process; returns its status as waitpid gives it, undef if it had
+# to be killed as it does not end in time.
 sub ended {
-    my ($self) = @_;
-    waitpid $self->{pid}, 0;
+    my ( $self, $seconds ) = @_;
+    my $end = time + $seconds;
+    while ( waitpid( $self->{pid}, WNOHANG ) == 0 ) {
+        if ( time > $end ) {
+            kill KILL => $self->{pid};
+            waitpid $self->{pid}, 0;
+            return;
+        }
+        sleep 0.01;
+    }
     return $?;
 }
 

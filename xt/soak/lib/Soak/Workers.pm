@@ -19,16 +19,22 @@ use Soak::Uploads     ();
 # So many serve each listener.
 my $WORKERS = 2;
 
-# By the name of the listener: how its workers end, and their processes.
+# By the name of the listener: how its workers end, and their processes. A signal that kills
+# them is their status, too.
 my %groups = (
     killed  => { ends_by => [qw(KILL TERM KILL INT)], processes => {} },
     retired => { ends_by => ['USR1'],                 processes => {} },
 );
 
+my %KILLS = map { $_ => 1 } POSIX::SIGKILL(), POSIX::SIGTERM(), POSIX::SIGINT();
+
 # Only the parent can write there: its end is seen by the workers.
 my ( $parents_end, $parents_life );
 
 my ( $directory, $is_worker, $is_over, @watchers, @also_forget );
+
+# Those that were killed; and those that have ended in no way that was meant.
+my ( @killed, @failed );
 
 # Opens the listeners and forks the first workers, in fork_hook; returns true in one of them.
 sub open_all {
@@ -64,6 +70,10 @@ sub is_worker { return $is_worker }
 sub processes {
     return map { keys %{ $_->{processes} } } values %groups;
 }
+
+# For the run: the processes that were killed, and texts on those that have failed.
+sub killed { return @killed }
+sub failed { return @failed }
 
 # Ends one, but only if none is missing: the others have to serve meanwhile.
 sub end_one {
@@ -110,14 +120,28 @@ sub fork_worker {
     $processes->{$pid} = EV::child(
         $pid, 0,
         sub {
+            my ($watcher) = @_;
             delete $processes->{$pid};
+            note_end( $name, $pid, $watcher->rstatus );
             replace($name);
         }
     );
     return 0;
 }
 
-# A worker that is killed may leave files, saved ones for ever.
+sub note_end {
+    my ( $name, $pid, $status ) = @_;
+    return if $status == 0;
+    if ( $name eq 'killed' && $KILLS{$status} ) {
+        push @killed, $pid;
+        return;
+    }
+    push @failed, "A worker of '$name' has ended with status $status";
+    return;
+}
+
+# A worker that is killed may leave files: saved ones for ever, temporary ones until others
+# use the directory.
 sub become_worker {
     $is_worker = 1;
     Soak::State::forget();
@@ -130,7 +154,7 @@ sub become_worker {
     );
     $_->keepalive(0) for @watchers;
     $HTTP::Server::EV::tmp_path = "$directory/workers";
-    Soak::Uploads::save_to("$directory/workers");
+    Soak::Uploads::save_to("$directory/saved-by-workers");
     return;
 }
 
