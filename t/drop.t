@@ -96,7 +96,8 @@ subtest 'There is no socket any more' => sub {
             my ($cgi) = @_;
             $cgi->drop;
             my @outcomes = map {
-                eval { $_->(); 'no exception' } || $@
+                eval { $_->(); 'no exception' }
+                  || $@
             } sub { $cgi->fh }, sub { $cgi->copy( \*COPY ) };
             report( outcomes => @outcomes );
         }
