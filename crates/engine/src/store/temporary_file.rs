@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
+use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -235,7 +236,8 @@ fn relocate(from: &Location, to: &Path) -> io::Result<()> {
         fchmod(&file, saved).ok();
         return Ok(());
     };
-    fchmod(&file, before)?;
+    // Whether it has its mode again or not, the reason is what rename(2) said.
+    fchmod(&file, before).ok();
     if error.kind() != io::ErrorKind::CrossesDevices {
         return Err(error);
     }
@@ -261,7 +263,7 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
 /// The copy has no name until it is whole. What is there is replaced by way of a second name,
 /// which stays if this process is killed just then.
 fn copy_by_link(from: &Path, mut copy: File, directory: &Path, to: &Path) -> io::Result<()> {
-    io::copy(&mut File::open(from)?, &mut copy)?;
+    copy_content(from, &mut copy)?;
     match link(&copy, to) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -279,10 +281,18 @@ fn copy_by_link(from: &Path, mut copy: File, directory: &Path, to: &Path) -> io:
 fn copy_by_name(from: &Path, directory: &Path, to: &Path) -> io::Result<()> {
     let beside = Location::beside(directory)?;
     let mut copy = create_at(&beside.path, EVERYBODYS)?;
-    File::open(from)
-        .and_then(|mut source| io::copy(&mut source, &mut copy))
-        .and_then(|_| fs::rename(&beside.path, to))
+    copy_content(from, &mut copy)
+        .and_then(|()| fs::rename(&beside.path, to))
         .inspect_err(|_| beside.remove())
+}
+
+/// `io::copy` panics where the system says in the middle that it cannot copy this way, as
+/// sendfile(2) may: that is a failure like others here.
+fn copy_content(from: &Path, to: &mut File) -> io::Result<()> {
+    let mut source = File::open(from)?;
+    panic::catch_unwind(AssertUnwindSafe(|| io::copy(&mut source, to)))
+        .unwrap_or_else(|_| Err(io::Error::other("the system has ceased to copy")))?;
+    Ok(())
 }
 
 /// See open(2), `O_TMPFILE`, and link(2).
