@@ -14,11 +14,13 @@ our @EXPORT_OK =
 my %built;
 
 # Raises the soft limit on open files of this process, which those it starts inherit, where that is
-# needed and allowed.
+# needed, and as far as the hard limit allows.
 sub allow_descriptors {
     my $count = shift;
-    my ($limit) = _read('/proc/self/limits') =~ /^Max open files\s+(\d+)/m;
-    return if !defined $limit || $limit >= $count;
+    my ( $soft, $hard ) =
+      _read('/proc/self/limits') =~ /^Max open files\s+(\d+)\s+(\d+)/m;
+    return         if !defined $soft || $soft >= $count;
+    $count = $hard if $count > $hard;
     return system( 'prlimit', '--pid', $$, "--nofile=$count:" ) == 0;
 }
 

@@ -15,13 +15,17 @@ use Hostile::Target;
 use Hostile::Visitors;
 
 # Seconds of normal traffic before an attack, to compare with.
-my $BEFORE = 0.8;
+my $BEFORE = 0.3;
 
 # Seconds that an attack may take, unless its entry says otherwise.
 my $DEADLINE = 180;
 
 # Connections that are being made at a time: less than what waits to be accepted.
 my $MOST_CONNECTING = 200;
+
+# What memory differs by, in bytes, where the same is done: a normal client's upload, and one
+# more or less of the attackers' at a time.
+my $NOISE = 4 * 2**20;
 
 # perform( \%entry, $count )
 #
@@ -32,9 +36,12 @@ my $MOST_CONNECTING = 200;
 #   client       a sub that returns the script of the client of this number, see Hostile::Client
 #   memory       a sub that returns how many bytes so many clients may cost
 #   visitors     0 where normal clients cannot be served meanwhile
+#   is_same      1 where it is performed again, and memory may grow no more
+#   descriptors  how many each client takes, with its files, in the mean; 1 by default
 #   read_after   seconds after which those that do not read begin to
 #
-# Returns a hash: clients, outcomes, seconds (of the attack, and of the server's processor),
+# It is performed again until a normal client was served meanwhile. Returns a hash: clients (of
+# all rounds), growth (of memory, by the second one), outcomes, seconds (of the attack, and of the server's processor),
 # memory (bound, peak, after), visits, and the list of breaches.
 sub perform {
     my ( $entry, $count ) = @_;
@@ -50,8 +57,15 @@ sub perform {
     my ( $began, $used ) = ( EV::time(), $target->seconds );
     $visitors->enter('under') if $visitors;
 
-    my %result = ( clients => $count, breaches => [] );
+    my %result = ( clients => 0, outcomes => {}, breaches => [] );
     _attack( $entry, $count, $target, \%result );
+    _attack_again( $entry, $count, $target, \%result ) if $entry->{is_same};
+    my $deadline = $entry->{deadline} || $DEADLINE;
+    _attack( $entry, $count, $target, \%result )
+      until @{ $result{breaches} }
+      || !$visitors
+      || $visitors->have_visited
+      || EV::time() - $began > $deadline;
 
     $result{seconds} = [ EV::time() - $began, $target->seconds - $used ];
     my $peak = $target->peak;
@@ -59,6 +73,8 @@ sub perform {
         $visitors->enter('after');
         ( $result{visits}, my @wrong ) = $visitors->end;
         push @{ $result{breaches} }, map { "a normal client: $_" } @wrong;
+        push @{ $result{breaches} }, 'no normal client was served meanwhile'
+          if !$result{visits}{under};
     }
     my $bound = Hostile::Bounds::shared() + $entry->{memory}->($count);
     _check_memory( $target, \%result, $memory, $peak, $bound );
@@ -79,16 +95,28 @@ sub _wait {
     return;
 }
 
+# The same once more, for which no more memory is taken.
+sub _attack_again {
+    my ( $entry, $count, $target, $result ) = @_;
+    my $before = $target->memory;
+    _attack( $entry, $count, $target, $result );
+    $result->{growth} = $target->await_memory( $before + $NOISE ) - $before;
+    return if $result->{growth} <= $NOISE;
+    push @{ $result->{breaches} },
+      "memory grows by $result->{growth} bytes where the same comes again";
+    return;
+}
+
 # Until all of the clients have ended.
 sub _attack {
-    my ( $entry, $count, $target, $result ) = @_;
-    my ( $begun, $connecting, $ended, %clients, %outcomes ) = ( 0, 0, 0 );
+    my ( $entry, $count,      $target, $result )  = @_;
+    my ( $begun, $connecting, $ended,  %clients ) = ( 0, 0, 0 );
     my $begin;
     my $on_connect = sub { $connecting--; $begin->() };
     my $on_end     = sub {
         my ($client) = @_;
         $on_connect->() if !$client->is_connected;
-        $outcomes{ $client->outcome }++;
+        $result->{outcomes}{ $client->outcome }++;
         push @{ $result->{breaches} }, $client->breach;
         delete $clients{$client};
         EV::break() if ++$ended == $count;
@@ -111,7 +139,7 @@ sub _attack {
     EV::run();
     push @{ $result->{breaches} }, ( $count - $ended ) . ' clients wait still'
       if $ended < $count;
-    $result->{outcomes} = {%outcomes};
+    $result->{clients} += $count;
     $_->end for values %clients;
     undef $begin;
     return;

@@ -32,19 +32,27 @@ sub start {
     my ( $class, $port ) = @_;
     pipe my $orders,  my $to_child  or croak "pipe: $!";
     pipe my $answers, my $to_parent or croak "pipe: $!";
+    pipe my $served,  my $on_served or croak "pipe: $!";
     my $pid = fork // croak "fork: $!";
     if ( !$pid ) {
         close $to_child;
         close $answers;
         my $visits =
-          eval { _visit( $port, $orders ) } || { breach => [ $@ || 'no visit' ] };
+          eval { _visit( $port, $orders, $on_served ) }
+          || { breach => [ $@ || 'no visit' ] };
         print {$to_parent} JSON::PP->new->encode($visits);
         close $to_parent;
         require POSIX;
         POSIX::_exit(0);
     }
     $to_child->autoflush(1);
-    return bless { pid => $pid, orders => $to_child, answers => $answers }, $class;
+    close $_ for $to_parent, $on_served;
+    return bless {
+        pid     => $pid,
+        orders  => $to_child,
+        answers => $answers,
+        served  => IO::Select->new($served)
+    }, $class;
 }
 
 # From now on the visits are of another phase.
@@ -53,6 +61,9 @@ sub enter {
     print { $self->{orders} } "$phase\n";
     return;
 }
+
+# Whether there was a visit in the phase 'under', or will be none any more.
+sub have_visited { return scalar $_[0]{served}->can_read(0) }
 
 # Ends them. Returns a hash of phases, each a hash of 'pages' and 'uploads', with how many
 # visits there were and the percentiles of their times in milliseconds; and the list of what
@@ -78,7 +89,7 @@ sub _summary {
 }
 
 sub _visit {
-    my ( $port, $orders ) = @_;
+    my ( $port, $orders, $on_served ) = @_;
     my $select = IO::Select->new($orders);
     my ( $phase, $number, $kept, %visits ) = ( 'before', 0 );
     $visits{breach} = [];
@@ -91,7 +102,8 @@ sub _visit {
         push @{ $visits{breach} }, "$phase: $wrong" if $wrong;
         undef $kept if $wrong;
         push @{ $visits{$phase}{$kind} }, time - $began;
-        last if @{ $visits{breach} } > 10;
+        close $on_served if $phase eq 'under';
+        last             if @{ $visits{breach} } > 10;
         my $left = $PACE - ( time - $began );
         sleep $left if $left > 0;
         next        if !$select->can_read(0);

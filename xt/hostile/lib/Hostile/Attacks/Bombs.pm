@@ -45,6 +45,11 @@ my $FILE  = qq{$FIELD; filename="f"};
 
 sub reply { return Hostile::Target->form_reply(@_) }
 
+# The limits of what the parts bring, and the file a.bin of normal clients, so that the bound of
+# memory is near to what they cost.
+my %SHORT = ( max_field_name => 1, max_file_name => 5, max_field_value => 1 );
+my %ONE   = ( %SHORT, max_parts => 1 );
+
 # A file of data that is nearly the delimiter, in every way.
 sub near_delimiters {
     my ($boundary) = @_;
@@ -102,27 +107,30 @@ sub bombs {
             reply( 1, 17_000, 0, 0 )
         ],
         [
-            'parts',                            '100,000 parts, which are too many',
-            upload( 'b', parts( 'b', @many ) ), 413
+            'parts',
+            '100,000 parts, which are too many',
+            upload( 'b', parts( 'b', @many ) ),
+            413, \%SHORT
         ],
         [
             'parts-let',
             '100,000 parts, where they are allowed',
             upload( 'b', parts( 'b', @many ) ),
             reply( 100_000, 100_000, 0, 0 ),
-            { max_parts => 100_000, max_field_name => 1, max_field_value => 10 }
+            { %SHORT, max_parts => 100_000 }
         ],
         [
             'parts-empty',
             '1,025 parts without names and bytes',
             upload( 'b', parts( 'b', ( [ 'X: y', q{} ] ) x 1_025 ) ),
-            reply( 1_025, 0, 0, 0 )
+            reply( 1_025, 0, 0, 0 ), \%SHORT
         ],
         [
             'near-delimiters-70',
             'a file of what is nearly a delimiter of 70 equal letters',
             upload( $LONG, parts( $LONG, [ $FILE, $near ] ) ),
-            reply( 0, 0, 1, length $near )
+            reply( 0, 0, 1, length $near ),
+            \%ONE
         ],
         [
             'around-parts',
@@ -133,13 +141,14 @@ sub bombs {
                   . parts( 'b', [ $FIELD, 1 ] )
                   . "\r\n--b" x 2**20
             ),
-            reply( 1, 1, 0, 0 )
+            reply( 1, 1, 0, 0 ),
+            \%ONE
         ],
         [
             'part-head-endless',
             'the head of a part that does not end',
             upload( 'b', "--b\r\n" . 'x' x 2**20 ),
-            413
+            413, \%ONE
         ],
         [
             'part-parameters',
@@ -156,7 +165,8 @@ sub bombs {
                     ]
                 )
             ),
-            reply( 1, 1, 0, 0 )
+            reply( 1, 1, 0, 0 ),
+            \%ONE
         ],
         [
             'chunks-million',
@@ -190,6 +200,14 @@ sub _headers {
     return get( q{/}, { map { ( "X$_" => 'x' x $length ) } 1 .. $count } );
 }
 
+# What a connection may cost that sends this.
+sub bound {
+    my ( $bytes, %limit ) = @_;
+    return Hostile::Bounds::upload(%limit) if $bytes =~ m{^Content-Type: multipart/}mi;
+    return Hostile::Bounds::form(%limit)   if $bytes =~ /^POST/;
+    return Hostile::Bounds::request(%limit);
+}
+
 sub attacks {
     return map {
         my ( $name, $what, $bytes, $gets, $options ) = @{$_};
@@ -202,9 +220,10 @@ sub attacks {
             name    => $name,
             what    => $what,
             options => { error_responses => 1, %{ $options || {} } },
-            clients => [ 10, 100 ],
+            clients => $name eq 'parts-let' ? [ 4, 100 ] : [ 10, 100 ],
             client  => sub { $script },
-            memory  => sub { $_[0] * Hostile::Bounds::upload( %{ $options || {} } ) },
+            memory  => sub { $_[0] * bound( $bytes, %{ $options || {} } ) },
+            is_same => 1,
         }
     } bombs();
 }

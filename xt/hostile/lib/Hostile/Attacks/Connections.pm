@@ -24,8 +24,9 @@ sub attacks {
             name => 'churn',
             what =>
 'connections that close, reset, or end their side, at once or within a head',
-            clients => [ 6_000, 60_000 ],
-            client  => sub {
+            clients     => [ 3_000, 60_000 ],
+            descriptors => 0.1,
+            client      => sub {
                 my ($number) = @_;
                 my @pieces   = $number % 2 ? ( substr $HEAD, 0, $number % 20 ) : ();
                 my $ends     = (qw(close reset shutdown))[ $number / 2 % 3 ];
@@ -34,10 +35,11 @@ sub attacks {
             memory => sub { 1_000 * Hostile::Bounds::head() },
         },
         {
-            name    => 'churn-requests',
-            what    => 'requests whose clients close or reset without waiting',
-            clients => [ 3_000, 30_000 ],
-            client  => sub {
+            name        => 'churn-requests',
+            what        => 'requests whose clients close or reset without waiting',
+            clients     => [ 2_000, 30_000 ],
+            descriptors => 0.1,
+            client      => sub {
                 my ($number) = @_;
                 my $ends = (qw(close reset))[ $number % 2 ];
                 return come_and_go( $number, pieces => [$HEAD], ends => $ends );
@@ -90,7 +92,7 @@ sub attacks {
             what =>
               'connections that are kept, more than max_connections: they make room',
             options  => { max_connections => 200, error_responses => 1 },
-            clients  => [ 2_000, 10_000 ],
+            clients  => [ 600, 10_000 ],
             visitors => 0,
             client   => sub {
                 return {

@@ -32,7 +32,7 @@ sub attacks {
                     gets   => 'nothing'
                 };
             },
-            read_after => 8,
+            read_after => 5,
             memory     => sub { $_[0] * Hostile::Bounds::reply( 8 * $MIB ) },
         },
         {
@@ -48,7 +48,7 @@ sub attacks {
                     gets    => qr/^(?:nothing|200(?: x \d+)?)$/
                 };
             },
-            read_after => 8,
+            read_after => 5,
             memory     => sub { $_[0] * Hostile::Bounds::reply(65_536) },
         },
         {
@@ -63,7 +63,7 @@ sub attacks {
                     gets   => qr/^(?:nothing|400)$/
                 };
             },
-            read_after => 15,
+            read_after => 6,
             memory     => sub { $_[0] * Hostile::Bounds::waiting() },
         },
         {

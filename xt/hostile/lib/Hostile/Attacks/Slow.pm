@@ -24,7 +24,7 @@ my $UPLOAD =
   . "\r\n\r\n--b\r\n$PART";
 
 # Seconds between two bytes: more where there are more clients.
-sub pace { return $_[0] >= 10_000 ? 3 : 1 }
+sub pace { return $_[0] >= 5_000 ? 3 : 0.3 }
 
 # What so small an upload may cost.
 my $SMALL_UPLOAD = Hostile::Bounds::request( max_header_size => 256, max_headers => 4 );
@@ -46,10 +46,11 @@ sub attacks {
             memory  => sub { $_[0] * Hostile::Bounds::head( max_header_size => 64 ) },
         },
         {
-            name    => 'slow-bodies',
-            what    => 'forms, chunks and files, a byte at a time',
-            clients => [ 999, 9_999 ],
-            client  => sub {
+            name        => 'slow-bodies',
+            what        => 'forms, chunks and files, a byte at a time',
+            clients     => [ 999, 9_999 ],
+            descriptors => 4 / 3,
+            client      => sub {
                 my ($number) = @_;
                 return slowly( @_, $FORM, 'a=12345',
                     body => Hostile::Target->form_reply( 1, 5, 0, 0 ) )
@@ -90,11 +91,12 @@ sub attacks {
             memory  => sub { $_[0] * Hostile::Bounds::head( max_header_size => 64 ) },
         },
         {
-            name    => 'stalled-bodies',
-            what    => 'bodies that stop half way, under timeout',
-            options => { timeout => 3, error_responses => 1 },
-            clients => [ 500, 9_999 ],
-            client  => sub {
+            name        => 'stalled-bodies',
+            what        => 'bodies that stop half way, under timeout',
+            options     => { timeout => 3, error_responses => 1 },
+            clients     => [ 500, 9_999 ],
+            descriptors => 4 / 3,
+            client      => sub {
                 my ($number) = @_;
                 my @bodies = ( $FORM . 'a=1', $CHUNKED . "5\r\na=", $UPLOAD . '12' );
                 return { pieces => [ $bodies[ $number % 3 ] ], gets => '408' };
