@@ -14,7 +14,7 @@ use super::byte_lock;
 use super::temporary_name::{self, Tag};
 
 /// Which directory it is, whatever it is called.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Identity {
     device: u64,
     inode: u64,

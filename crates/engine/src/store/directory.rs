@@ -1,5 +1,6 @@
 //! The directory that new files come into: claimed when the first does, and swept by then.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -12,34 +13,27 @@ use super::claim::{Claim, Identity, Location};
 use super::sweep::sweep;
 
 /// Claims that are kept although no file is under them: directories that take turns are not
-/// claimed and swept each time.
+/// claimed each time.
 const MOST_UNUSED_CLAIMS: usize = 4;
+
+/// What was swept is forgotten beyond this many directories, to be swept again.
+const MOST_SWEPT: usize = 1024;
 
 /// The directory as the application calls it, which may be another one tomorrow.
 pub(super) struct Directory {
     path: PathBuf,
     take_claim: fn(&Path) -> io::Result<Claim>,
     /// The one used last comes last.
-    claims: Vec<Held>,
+    claims: Vec<Arc<Claim>>,
     /// It was tried to claim this one, in vain.
     unclaimable: Option<Identity>,
-    unswept: Option<OwnedFd>,
+    /// Directories that were swept, or are about to be, and whose files there.
+    swept: HashSet<(Identity, Uid)>,
+    unswept: Vec<OwnedFd>,
 }
 
-struct Held {
-    claim: Arc<Claim>,
-    /// Whose files were swept, or are about to be.
-    swept_for: Option<Uid>,
-}
-
-impl Held {
-    fn is_of(&self, identity: Identity) -> bool {
-        self.claim.identity == identity
-    }
-
-    fn is_unused(&self) -> bool {
-        Arc::strong_count(&self.claim) == 1
-    }
+fn is_unused(claim: &Arc<Claim>) -> bool {
+    Arc::strong_count(claim) == 1
 }
 
 impl Directory {
@@ -49,7 +43,8 @@ impl Directory {
             take_claim: Claim::take,
             claims: Vec::new(),
             unclaimable: None,
-            unswept: None,
+            swept: HashSet::new(),
+            unswept: Vec::new(),
         }
     }
 
@@ -60,7 +55,7 @@ impl Directory {
     /// Claims the directory and removes what the dead have left, at once.
     pub(super) fn prepare(&mut self) {
         self.claim();
-        if let Some(directory) = self.take_unswept() {
+        while let Some(directory) = self.take_unswept() {
             // What cannot be removed now, the next process tries again.
             sweep(directory).ok();
         }
@@ -68,7 +63,7 @@ impl Directory {
 
     /// A directory that is to be swept, opened for that.
     pub(super) fn take_unswept(&mut self) -> Option<OwnedFd> {
-        self.unswept.take()
+        self.unswept.pop()
     }
 
     /// Creates a file, under a claim if the directory can be claimed.
@@ -81,31 +76,48 @@ impl Directory {
 
     /// In a forked child: its files need claims of its own.
     pub(super) fn after_fork(&mut self) {
-        for held in self.claims.drain(..) {
-            held.claim.let_go();
+        for claim in self.claims.drain(..) {
+            claim.let_go();
         }
-        self.unswept = None;
+        self.swept.clear();
+        self.unswept.clear();
     }
 
     /// The claim on the directory that has the path now.
     fn claim(&mut self) -> Option<Arc<Claim>> {
         let identity = Identity::at(&self.path).ok()?;
-        if !self.claims.last().is_some_and(|held| held.is_of(identity)) {
-            let held = self.find_or_take(identity)?;
-            self.claims.push(held);
+        if self
+            .claims
+            .last()
+            .is_none_or(|last| last.identity != identity)
+        {
+            let claim = self.find_or_take(identity)?;
+            self.claims.push(claim);
         }
-        let current = self.claims.last_mut()?;
-        // A server may have given up its privileges since.
-        let user = Some(geteuid());
-        if current.swept_for != user {
-            current.swept_for = user;
-            self.unswept = current.claim.reopen().ok();
-        }
-        Some(Arc::clone(&current.claim))
+        let current = Arc::clone(self.claims.last()?);
+        self.note_unswept(&current);
+        Some(current)
     }
 
-    fn find_or_take(&mut self, identity: Identity) -> Option<Held> {
-        if let Some(index) = self.claims.iter().position(|held| held.is_of(identity)) {
+    /// If it was not swept for this user: a server may have given up its privileges since.
+    fn note_unswept(&mut self, claim: &Claim) {
+        let sweep = (claim.identity, geteuid());
+        if self.swept.contains(&sweep) {
+            return;
+        }
+        // Else there may be descriptors another time.
+        if let Ok(directory) = claim.reopen() {
+            if self.swept.len() >= MOST_SWEPT {
+                self.swept.clear();
+            }
+            self.swept.insert(sweep);
+            self.unswept.push(directory);
+        }
+    }
+
+    fn find_or_take(&mut self, identity: Identity) -> Option<Arc<Claim>> {
+        let mut claims = self.claims.iter();
+        if let Some(index) = claims.position(|claim| claim.identity == identity) {
             return Some(self.claims.remove(index));
         }
         if self.unclaimable == Some(identity) {
@@ -114,10 +126,7 @@ impl Directory {
         match (self.take_claim)(&self.path) {
             Ok(claim) => {
                 self.forget_unused_claims();
-                Some(Held {
-                    claim: Arc::new(claim),
-                    swept_for: None,
-                })
+                Some(Arc::new(claim))
             }
             Err(error) => {
                 // Else there may be descriptors or permission another time.
@@ -130,9 +139,9 @@ impl Directory {
     }
 
     fn forget_unused_claims(&mut self) {
-        let mut unused = self.claims.iter().filter(|held| held.is_unused()).count();
-        self.claims.retain(|held| {
-            let is_surplus = held.is_unused() && unused >= MOST_UNUSED_CLAIMS;
+        let mut unused = self.claims.iter().filter(|claim| is_unused(claim)).count();
+        self.claims.retain(|claim| {
+            let is_surplus = is_unused(claim) && unused >= MOST_UNUSED_CLAIMS;
             unused -= usize::from(is_surplus);
             !is_surplus
         });
@@ -232,7 +241,8 @@ mod tests {
         let here = tempfile::tempdir().unwrap();
         let mut owner = owner(&here);
         owner.prepare();
-        owner.claims[0].swept_for = Some(Uid::from_raw(geteuid().as_raw() + 1));
+        let another = Uid::from_raw(geteuid().as_raw() + 1);
+        owner.swept = HashSet::from([(owner.claims[0].identity, another)]);
         create(&mut owner);
         assert!(owner.take_unswept().is_some());
         create(&mut owner);
@@ -304,8 +314,8 @@ mod tests {
     }
 
     #[test]
-    fn directories_that_take_turns_are_claimed_once() {
-        let directories: Vec<_> = (0..MOST_UNUSED_CLAIMS)
+    fn directories_that_take_turns_are_swept_once() {
+        let directories: Vec<_> = (0..3 * MOST_UNUSED_CLAIMS)
             .map(|_| tempfile::tempdir().unwrap())
             .collect();
         let mut owner = owner(&directories[0]);
@@ -316,6 +326,18 @@ mod tests {
                 assert_eq!(owner.take_unswept().is_some(), round == 0);
             }
         }
+    }
+
+    #[test]
+    fn a_directory_waits_for_its_sweep_while_another_is_used() {
+        let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let mut owner = owner(&first);
+        create(&mut owner);
+        owner.set_path(second.path().to_path_buf());
+        create(&mut owner);
+        let both = [owner.take_unswept(), owner.take_unswept()];
+        assert!(both.iter().all(Option::is_some));
+        assert!(owner.take_unswept().is_none());
     }
 
     #[test]
@@ -365,7 +387,7 @@ mod tests {
         let mut owner = owner(&here);
         create(&mut owner);
         let unswept = owner.take_unswept().unwrap();
-        let reopened = owner.claims[0].claim.reopen().unwrap();
+        let reopened = owner.claims[0].reopen().unwrap();
         for descriptor in [unswept, reopened] {
             assert_eq!(fcntl_getfd(descriptor.as_fd()).unwrap(), FdFlags::CLOEXEC);
         }

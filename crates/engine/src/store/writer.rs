@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use mio::Waker;
 
 use super::TemporaryFile;
 use super::chunk::Chunk;
+use super::claim::Location;
 use super::directory::Directory;
 use super::sweep::sweep;
 use super::temporary_file::WeakTemporaryFile;
@@ -122,8 +124,7 @@ impl Store {
             Writer::Inline => None,
             Writer::Threads | Writer::ThreadsOnly => Some(self.threads.removals()),
         };
-        let (location, opened) = self.directory.create_file()?;
-        self.sweep_claimed_directory();
+        let (location, opened) = self.create_where_swept()?;
         let file = TemporaryFile::new(location, removals);
         if self.files.len() == self.files.capacity() {
             self.files.retain(WeakTemporaryFile::is_live);
@@ -243,11 +244,23 @@ impl Store {
         }
     }
 
-    /// The directory may be large: where there are threads, the loop does not wait for it.
-    fn sweep_claimed_directory(&mut self) {
-        let Some(directory) = self.directory.take_unswept() else {
-            return;
-        };
+    /// What the dead have left may be all that is in the way of a new file: where this waited for
+    /// the sweep, it tries again.
+    fn create_where_swept(&mut self) -> io::Result<(Location, File)> {
+        let created = self.directory.create_file();
+        let mut is_swept = false;
+        while let Some(directory) = self.directory.take_unswept() {
+            is_swept |= self.sweep(directory);
+        }
+        match created {
+            Err(_) if is_swept => self.directory.create_file(),
+            created => created,
+        }
+    }
+
+    /// Whether it is done: the directory may be large, and where there are threads, the loop does
+    /// not wait for them.
+    fn sweep(&mut self, directory: OwnedFd) -> bool {
         let left = match self.writer {
             Writer::Inline => Err(directory),
             Writer::Threads | Writer::ThreadsOnly => self.threads.sweep(directory),
@@ -255,7 +268,9 @@ impl Store {
         if let Err(directory) = left {
             // What cannot be removed now, the next process tries again.
             sweep(directory).ok();
+            return true;
         }
+        false
     }
 
     fn write_inline(&mut self, write: &Write) -> io::Result<Written> {
