@@ -67,22 +67,48 @@ for my $test ( sort keys %TESTS ) {
     };
 }
 
+# What the head of a test or module of tests uses that is neither EV's nor with perl.
+sub foreign_modules {
+    my ($handle) = @_;
+    my @needed;
+    while ( my $line = readline $handle ) {
+        last if $line =~ /\A(?:my|our|sub|subtest)\b/;
+        push @needed, $line =~ /\A\s*(?:use|require)\s+([[:alpha:]][\w:]*)/;
+    }
+    return grep {
+             !/\A(?:EV|HTTP::Server::EV(?:::\w+)*)\z/
+          && !/\A(?:Conformance|TestServer|HiddenModules)\b/
+          && !/\Av[0-9]+\z/
+          && !Module::CoreList->is_core($_)
+    } @needed;
+}
+
 subtest 'Tests begin with nothing but what comes with perl, and EV' => sub {
     for my $file (
         glob "$FindBin::Bin/*.t $FindBin::Bin/lib/*.pm $FindBin::Bin/lib/*/*.pm" )
     {
         open my $handle, '<', $file or die "$file: $!";
-        my @needed;
-        while ( my $line = readline $handle ) {
-            last if $line =~ /\A(?:my|our|sub|subtest)\b/;
-            push @needed, $line =~ /\Ause\s+([A-Z][\w:]*)/;
-        }
-        my @others = grep {
-                 !/\A(?:EV|HTTP::Server::EV|Conformance|TestServer|HiddenModules)\b/
-              && !Module::CoreList->is_core($_)
-        } @needed;
-        is_deeply \@others, [], $file;
+        is_deeply [ foreign_modules($handle) ], [], $file;
     }
+};
+
+subtest 'What a test must not begin with is found' => sub {
+    my $head = <<'PERL';
+use v5.14;
+use strict;
+use EV;
+use HTTP::Request;
+    use EV::ADNS ();
+require Coro;
+use Test::More;
+use TestServer qw(start);
+use common::sense;
+my $none = eval { require LWP; };
+use Plack;
+PERL
+    open my $handle, '<', \$head or die "The text cannot be read: $!";
+    is_deeply [ foreign_modules($handle) ],
+      [qw(HTTP::Request EV::ADNS Coro common::sense)], 'each of them, in the head alone';
 };
 
 subtest 'The hidden modules cannot be loaded' => sub {
