@@ -1,5 +1,6 @@
-//! The hand-off between the loop and the threads of the store, in all ways in which they can
-//! overtake each other. A wake-up that is lost is a deadlock, which loom reports.
+//! The hand-off between the loop and the threads of the store, in every way in which they can
+//! overtake each other with up to two preemptions. A wake-up that is lost is a deadlock, which loom
+//! reports.
 
 #![cfg(test)]
 #![forbid(unsafe_code)]
