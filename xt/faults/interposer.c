@@ -26,11 +26,11 @@
 #include <unistd.h>
 
 #define CALLS(X)                                                                                   \
-    X(open) X(read) X(write) X(pwrite) X(copy_file_range) X(sendfile) X(splice) X(rename)          \
-    X(unlink) X(stat) X(fchmod) X(accept) X(recv) X(send) X(socket) X(bind) X(listen)              \
-    X(setsockopt) X(getsockopt) X(getsockname) X(epoll_create) X(epoll_ctl) X(epoll_wait)          \
-    X(eventfd) X(poll) X(dup) X(fcntl) X(getrandom) X(close) X(thread) X(sigmask) X(memory)        \
-    X(link) X(lock) X(mmap)
+    X(open) X(read) X(write) X(pwrite) X(copy_file_range) X(sendfile) X(rename) X(link)            \
+    X(unlink) X(stat) X(fchmod) X(lock) X(accept) X(recv) X(send) X(shutdown) X(socket) X(bind)    \
+    X(listen) X(setsockopt) X(getsockopt) X(getsockname) X(epoll_create) X(epoll_ctl)              \
+    X(epoll_wait) X(eventfd) X(poll) X(dup) X(getrandom) X(close) X(thread) X(sigmask)    \
+    X(memory)
 
 enum call {
 #define NUMBER(name) CALL_##name,
@@ -62,6 +62,8 @@ struct rule {
     /* Calls that counted while the rule was set, and failures. */
     _Atomic uint64_t calls;
     _Atomic uint64_t injected;
+    /* The same of all rules that were set. */
+    _Atomic uint64_t total;
 };
 
 struct control {
@@ -127,13 +129,14 @@ static int take(_Atomic uint64_t *counter)
     return left > 0;
 }
 
-/* The rule by which this call is to fail or fall short; NULL if it is to pass. */
+/* The rule by which this call is to fail or fall short; NULL if it is to pass. What is no longer
+ * than the rule allows for passes, and counts for nothing. */
 static const struct rule *failing(enum call call, size_t size, const void *caller)
 {
     if (!control)
         return NULL;
     struct rule *rule = &control->rules[call];
-    if ((!rule->error && !rule->most) || size < rule->least)
+    if ((!rule->error && !rule->most) || size < rule->least || (rule->most && size <= rule->most))
         return NULL;
     int before = errno;
     int ours = is_ours(caller);
@@ -144,6 +147,7 @@ static const struct rule *failing(enum call call, size_t size, const void *calle
     if (take(&rule->skip) || random_16_bits() >= rule->chance || !take(&rule->times))
         return NULL;
     rule->injected++;
+    rule->total++;
     return rule;
 }
 
@@ -161,12 +165,12 @@ static const struct rule *failing(enum call call, size_t size, const void *calle
 #define FAIL_OR_SHORTEN(call, size)                                                                \
     do {                                                                                           \
         const struct rule *rule = failing(CALL_##call, size, HERE);                                \
-        if (rule && rule->most && size > rule->most)                                               \
-            size = rule->most;                                                                     \
-        else if (rule && rule->error) {                                                            \
+        if (rule && rule->error) {                                                                 \
             errno = rule->error;                                                                   \
             return -1;                                                                             \
         }                                                                                          \
+        if (rule)                                                                                  \
+            size = rule->most;                                                                                          \
     } while (0)
 
 static mode_t mode_argument(int flags, va_list arguments)
@@ -245,32 +249,10 @@ ssize_t sendfile64(int to, int from, off_t *offset, size_t size)
     return real(to, from, offset, size);
 }
 
-ssize_t splice(int from, off_t *from_offset, int to, off_t *to_offset, size_t size,
-               unsigned flags)
-{
-    REAL(splice);
-    FAIL_OR_SHORTEN(splice, size);
-    return real(from, from_offset, to, to_offset, size, flags);
-}
-
 int rename(const char *from, const char *to)
 {
     REAL(rename);
     FAIL(rename);
-    return real(from, to);
-}
-
-int renameat(int from_directory, const char *from, int to_directory, const char *to)
-{
-    REAL(renameat);
-    FAIL(rename);
-    return real(from_directory, from, to_directory, to);
-}
-
-int link(const char *from, const char *to)
-{
-    REAL(link);
-    FAIL(link);
     return real(from, to);
 }
 
@@ -345,6 +327,7 @@ int accept4(int socket, struct sockaddr *restrict address, socklen_t *restrict l
     return real(socket, address, length, flags);
 }
 
+/* Not cut short: the system does that only to a socket that has nothing more, see epoll(7). */
 ssize_t recv(int socket, void *buffer, size_t size, int flags)
 {
     REAL(recv);
@@ -357,6 +340,13 @@ ssize_t send(int socket, const void *bytes, size_t size, int flags)
     REAL(send);
     FAIL_OR_SHORTEN(send, size);
     return real(socket, bytes, size, flags);
+}
+
+int shutdown(int socket, int how)
+{
+    REAL(shutdown);
+    FAIL(shutdown);
+    return real(socket, how);
 }
 
 int socket(int family, int type, int protocol)
@@ -468,8 +458,6 @@ int ppoll(struct pollfd *files, nfds_t count, const struct timespec *timeout,
             FAIL(dup);                                                                             \
         else if (command == F_OFD_SETLK || command == F_OFD_GETLK)                                 \
             FAIL(lock);                                                                            \
-        else                                                                                       \
-            FAIL(fcntl);                                                                           \
         return real(file, command, argument);                                                      \
     }
 
@@ -511,17 +499,6 @@ int pthread_sigmask(int how, const sigset_t *restrict set, sigset_t *restrict be
     REAL(pthread_sigmask);
     const struct rule *rule = failing(CALL_sigmask, 0, HERE);
     return rule ? rule->error : real(how, set, before);
-}
-
-void *mmap64(void *address, size_t size, int protection, int flags, int file, off_t offset)
-{
-    REAL(mmap64);
-    const struct rule *rule = failing(CALL_mmap, 0, HERE);
-    if (rule) {
-        errno = rule->error;
-        return MAP_FAILED;
-    }
-    return real(address, size, protection, flags, file, offset);
 }
 
 /* glibc's own names for its allocator: dlsym may allocate. */

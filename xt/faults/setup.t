@@ -13,7 +13,7 @@ use Test::More;
 
 use lib "$FindBin::Bin/lib", "$FindBin::Bin/../../t/lib";
 use Faults;
-use TestServer qw(report request_bytes);
+use TestServer qw(report request_bytes upload_bytes);
 
 # Which calls fail with what while a server begins to listen there, and the words before the reason.
 my $LISTEN = 'HTTP::Server::EV cannot listen on ADDRESS: ';
@@ -27,7 +27,17 @@ my @ROWS   = (
     [ eventfd      => [qw(EMFILE ENFILE ENOMEM ENODEV)],     $START ],
     [ getsockname  => [qw(ENOBUFS)],                         $LISTEN ],
     [ getsockopt   => [qw(ENOBUFS)],                         $LISTEN ],
+    [ setsockopt   => [qw(ENOBUFS)],                         $LISTEN ],
     [ dup          => [qw(EMFILE)],                          q{} ],
+);
+
+# What may fail while a process claims and sweeps its temporary directory. It serves uploads all
+# the same, and what was not swept is swept by the next process.
+my @CLAIMING = (
+    [ lock   => [qw(ENOLCK EINVAL EINTR)] ],
+    [ stat   => [qw(EIO ENOMEM)] ],
+    [ open   => [qw(EMFILE EACCES ENOMEM)] ],
+    [ unlink => [qw(EACCES EIO)] ],
 );
 
 my $faults = Faults->new;
@@ -60,6 +70,14 @@ subtest 'start says why a listener cannot go on, and can be called again' => sub
     is $server->request( GET => q{/} )->{body}, 'page', 'and serves';
     $server->stop;
 };
+
+for my $row (@CLAIMING) {
+    my ( $call, $errors ) = @{$row};
+    subtest "new, $call: @{$errors}" => sub { try_new( $call, $_ ) for @{$errors} };
+    subtest "A worker's first file, $call: @{$errors}" =>
+      sub { try_worker( $call, $_ ) for @{$errors} }
+      if $call =~ /\A(?:lock|stat)\z/;
+}
 
 subtest 'A file is written without threads where none can be started' => sub {
     for my $call (qw(thread sigmask)) {
@@ -97,6 +115,9 @@ sub try_listen {
         $faults->clear;
         last if !$injected;
         $count++;
+
+        # It listens all the same where that is an option that it can do without.
+        last if $call eq 'setsockopt' && !$told;
         like $told, qr/\A$words.*\Q$reason\E/, "$error, place $count: $told";
 
         # By then the server itself may have been started, which it stays.
@@ -104,12 +125,83 @@ sub try_listen {
         cmp_ok $server->descriptors, '<=', $most, 'no descriptor is left';
     }
     cmp_ok $count, '>', 0, "$count injected"
-      if $call ne 'getsockname' || $address !~ /unix/;
+      if $call !~ /\A(?:getsockname|setsockopt)\z/ || $address !~ /unix/;
     my $port = $server->await('port');
     is ask( $port, $address ), 'page', 'it serves in the end';
     $server->stop;
     return;
 }
+
+# In a directory with a file of a process that was killed; each place in its turn.
+sub try_new {
+    my ( $call, $error ) = @_;
+    my $count = 0;
+    while ( $count < 10 ) {
+        my $killed    = killed_with_a_file();
+        my @directory = ( directory => $killed->directory );
+        $faults->set( $call, error => $error, skip => $count, times => 1 );
+        my $server =
+          TestServer->start( sub { serve_sizes( $_[0] ); report('ready') }, @directory );
+        $server->await('ready');
+        my $injected = $faults->injected($call);
+        $faults->clear;
+        is upload_to($server), 10_000, "$error, place $count";
+        $server->stop;
+        my $next = TestServer->start( \&serve_sizes, @directory );
+        is upload_to($next), 10_000, 'the next process';
+        ok $next->await_files(0), 'no file is left then';
+        $next->stop;
+        last if !$injected;
+        $count++;
+    }
+    cmp_ok $count, '>', 0, "$count injected";
+    return;
+}
+
+sub killed_with_a_file {
+    my $server = TestServer->start( \&serve_sizes );
+    my $client = $server->connect;
+    $client->send( substr upload_bytes( upload_of(500_000) ), 0, 300_000 );
+    $server->await_files(1) or die 'No file is received';
+    kill KILL => $server->pid;
+    $server->ended( status => 'signal 9' );
+    return $server;
+}
+
+# Each place in its turn, in a process that was forked by one that has claimed the directory.
+sub try_worker {
+    my ( $call, $error ) = @_;
+    my $count = 0;
+    while ( $count < 10 ) {
+        my $server = TestServer->start(
+            sub {
+                serve_by_worker(
+                    $_[0],
+                    $call => error => $error,
+                    skip  => $count,
+                    times => 1
+                );
+            }
+        );
+        my ($worker) = $server->await('worker');
+        is upload_to($server), 10_000, "$error, place $count";
+        my $injected = $faults->injected($call);
+        $faults->clear;
+        is upload_to($server), 10_000, 'the next';
+        ok $server->await_files(0), 'no file is left';
+        kill TERM => $worker;
+        $server->await('ended');
+        $server->stop;
+        last if !$injected;
+        $count++;
+    }
+    cmp_ok $count, '>', 0, "$count injected";
+    return;
+}
+
+sub upload_to { return $_[0]->upload( upload_of(10_000) )->{body} }
+
+sub upload_of { return { name => 'f', file_name => 'f', content => 'x' x $_[0] } }
 
 sub ask {
     my ( $port, $address ) = @_;
@@ -154,9 +246,28 @@ sub answer {
     return;
 }
 
+# The worker sets the rule when it has forked.
+sub serve_by_worker {
+    my ( $test, @rule ) = @_;
+    our $watcher;
+    my $listener = serve_sizes($test);
+    $listener->stop;
+    defined( my $worker = fork ) or die "fork: $!";
+    if ($worker) {
+        $watcher = EV::child( $worker, 0, sub { report('ended') } );
+        return;
+    }
+    ## no critic (RequireLocalizedPunctuationVars)
+    $SIG{TERM} = 'DEFAULT';
+    $faults->set(@rule);
+    $listener->start;
+    report( worker => $$ );
+    return;
+}
+
 sub serve_sizes {
     my ($test) = @_;
-    $test->listen(
+    return $test->listen(
         sub {
             my ($cgi)  = @_;
             my ($file) = @{ $cgi->file('f') };
@@ -164,5 +275,4 @@ sub serve_sizes {
             $cgi->print( -s $file->path );
         }
     );
-    return;
 }

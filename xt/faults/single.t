@@ -48,6 +48,9 @@ my @ROWS = (
     row( open => 'EACCES', ['reopen'], 'told|closed' ),
     row( open => 'EACCES', ['save'],   'told|closed|served' ),
 
+    # What cannot be claimed is received all the same.
+    ( map { row( stat => $_, [ @UPLOADS, 'save' ], 'served' ) } qw(EIO ENOMEM EACCES) ),
+
     row( getrandom => 'EIO',   \@UPLOADS, 'closed' ),
     row( getrandom => 'EINTR', \@UPLOADS, 'served' ),
     row( getrandom => 3,       \@UPLOADS, 'served' ),
@@ -69,6 +72,7 @@ my @ROWS = (
         map { row( accept => $_, [qw(page small)], 'served' ) }
           qw(ECONNABORTED EPROTO EPERM EINTR EHOSTUNREACH EMFILE ENFILE ENOMEM ENOBUFS EINVAL)
     ),
+    ( map { row( shutdown => $_, \@ALL, 'served' ) } qw(ENOTCONN ENOBUFS) ),
     row( epoll_ctl    => 'ENOMEM', [qw(page small)], 'closed' ),
     row( epoll_ctl    => 'ENOSPC', [qw(page small)], 'closed' ),
     row( epoll_ctl    => 'ENOMEM', ['fork'],         'served|closed' ),
@@ -96,12 +100,71 @@ my @ROWS = (
         with => { rename => 'EXDEV' }
     ),
 
-    # It says so at once or never.
+  # Where nothing without a name can be made or be given one, the copy has a name from the
+  # beginning.
+    (
+        map { row( link => $_, ['save_one'], 'served', with => { rename => 'EXDEV' } ) }
+          qw(EEXIST ENOENT EPERM ENOSPC EXDEV)
+    ),
+    row(
+        link => 'EEXIST',
+        ['save_one'], 'told',
+        times => 2,
+        with  => { rename => 'EXDEV' }
+    ),
+    row(
+        open => 'EOPNOTSUPP',
+        ['save_one'], 'closed|told|served',
+        with => { rename => 'EXDEV' }
+    ),
+    (
+        map {
+            row(
+                copy_file_range => $_,
+                ['save_one'], 'told', with => { rename => 'EXDEV', link => 'EPERM' }
+            )
+        } qw(ENOSPC EIO)
+    ),
+    row(
+        rename => 'EXDEV',
+        ['save_one'],
+        'told|served',
+        times => 2,
+        with  => { link => 'EPERM' }
+    ),
+
+    # It says so at once, or in the middle, which the standard library does not expect.
     row(
         sendfile => 'EINVAL',
         ['save_one'], 'served',
         with   => \%OTHER_FILE_SYSTEM,
         places => [0]
+    ),
+    (
+        map {
+            row(
+                sendfile => 'EINVAL',
+                ['save_one'], 'told',
+                with   => { %OTHER_FILE_SYSTEM, %{$_} },
+                places => [1]
+            )
+        } {},
+        { link => 'EPERM' }
+    ),
+    (
+        map {
+            row(
+                read => $_,
+                ['save_one'], 'told|served',
+                with => { %OTHER_FILE_SYSTEM, sendfile => 'EINVAL' }
+            )
+        } qw(EIO EINTR)
+    ),
+    row(
+        read => 100,
+        ['save_one'],
+        'served',
+        with => { %OTHER_FILE_SYSTEM, sendfile => 'EINVAL' }
     ),
     (
         map {

@@ -8,15 +8,16 @@ use warnings;
 use Carp  qw(croak);
 use Errno ();
 
-# The layout of interposer.c: a header, and rules of this form.
+# The layout of interposer.c: a header, and rules of this form, each with a total behind it.
 my $HEADER = 64;
 my $RULE   = 'Z16 l L Q Q L L Q Q';
-my $LENGTH = 64;
+my $TOTAL  = "x[$RULE] Q";
+my $LENGTH = length pack $TOTAL, 0;
 
 my $ALWAYS = 65_536;
 my $EVER   = 2**62;
 
-# The rules of this process and of those it forks, all of them unset.
+# The rules of this process and of those it forks.
 sub new {
     my ($class) = @_;
     open my $control, '+<:raw', $ENV{FAULTS_CONTROL} // q{}
@@ -43,6 +44,12 @@ sub clear {
 sub injected {
     my ( $self, $call ) = @_;
     return ( unpack $RULE, $self->_read( $self->_number($call) ) )[8];
+}
+
+# Kinds of calls of which none has failed by any rule.
+sub never_injected {
+    my ($self) = @_;
+    return grep { !unpack $TOTAL, $self->_read( $self->_number($_) ) } sort $self->calls;
 }
 
 # From where the choice by chance begins.

@@ -174,6 +174,10 @@ sub stop {
         'HTTP::Server::EV cannot poll: [^\n]*',
         'HTTP::Server::EV cannot serve after fork: [^\n]*',
         'HTTP::Server::EV::IO::\w+ failed to move file [^\n]*',
+
+        # sendfile(2) that says in the middle that it cannot.
+        '\nthread [^\n]* panicked at [^\n]*/kernel_copy/[^\n]*\nassertion [^\n]*'
+          . '\n *left: \d+\n *right: 0(?:\nnote: [^\n]*)?',
     );
     my $warning = join q{|}, @warnings;
     return $self->{server}->stop( stderr => qr/\A(?:(?:$warning)\n)*\z/ );
