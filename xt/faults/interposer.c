@@ -29,7 +29,7 @@
     X(open) X(read) X(write) X(pwrite) X(copy_file_range) X(sendfile) X(rename) X(link)            \
     X(unlink) X(stat) X(fchmod) X(lock) X(accept) X(recv) X(send) X(shutdown) X(socket) X(bind)    \
     X(listen) X(setsockopt) X(getsockopt) X(getsockname) X(epoll_create) X(epoll_ctl)              \
-    X(epoll_wait) X(eventfd) X(poll) X(dup) X(getrandom) X(close) X(thread) X(sigmask)    \
+    X(epoll_wait) X(eventfd) X(poll) X(dup) X(getrandom) X(close) X(thread) X(sigmask)             \
     X(memory)
 
 enum call {
