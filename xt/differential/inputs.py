@@ -82,21 +82,20 @@ def spoilt(choose: random.Random, body: bytes, tokens: list) -> bytes:
     """The body with a token put in, a byte changed, or a piece cut out, doubled or cut off."""
     start, end = sorted(choose.randint(0, len(body)) for _ in range(2))
     near = min(end, start + choose.randint(0, 4))
-    match choose.randint(0, 6):
-        case 0:
-            return body[:start] + choose.choice(tokens) + body[near:]
-        case 1:
-            return body[:start] + choose.choice(tokens) + body[start:]
-        case 2:
-            return body[:start] + choose.randbytes(1) + body[start + 1 :]
-        case 3:
-            return body[:start] + body[near:]
-        case 4:
-            return body[:end] + body[start:end][:500] + body[end:]
-        case 5:
-            return spoilt_at(choose, body, choose.choice(tokens), tokens)
-        case _:
-            return body[:end] if choose.random() < 0.3 else body[:start] + body[near:]
+    way = choose.randint(0, 6)
+    if way == 0:
+        return body[:start] + choose.choice(tokens) + body[near:]
+    if way == 1:
+        return body[:start] + choose.choice(tokens) + body[start:]
+    if way == 2:
+        return body[:start] + choose.randbytes(1) + body[start + 1 :]
+    if way == 3:
+        return body[:start] + body[near:]
+    if way == 4:
+        return body[:end] + body[start:end][:500] + body[end:]
+    if way == 5:
+        return spoilt_at(choose, body, choose.choice(tokens), tokens)
+    return body[:end] if choose.random() < 0.3 else body[:start] + body[near:]
 
 
 def spoilt_at(choose: random.Random, body: bytes, landmark: bytes, tokens: list) -> bytes:
