@@ -98,6 +98,11 @@ impl Client {
         self.socket = None;
     }
 
+    /// It is there, and may still get something.
+    pub(super) fn waits(&self) -> bool {
+        !self.vanished && !self.saw_end
+    }
+
     /// Leaves once it knows that nothing more will come.
     pub(super) fn leave_at_end(&mut self) {
         if self.saw_end {

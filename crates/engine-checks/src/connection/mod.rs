@@ -381,10 +381,24 @@ impl World {
             let known: Vec<_> = requests
                 .filter(|known| known.listener == *listener)
                 .collect();
-            let rest = sent::check(&client.sent, &self.options, &known);
-            let refusal = check_replies(client, &known);
+            let behind = sent::check(&client.sent, &self.options, &known);
+            let (end, refusal) = check_replies(client, &known);
+            let last = known.last().copied();
+            let is_complete = |known: &Known| known.stage == Stage::Complete;
+            let rest = behind.filter(|_| last.is_none_or(is_complete));
             if let (Some(400), Some(rest)) = (refusal, rest) {
                 sent::check_refused(rest, &self.options);
+            }
+            // Writer threads may still be at it.
+            if !client.waits() || self.uses_threads {
+                continue;
+            }
+            if let (End::Next, Some(rest)) = (end, rest) {
+                sent::check_waiting(rest, &self.options);
+            }
+            if let (Some(last), Some(_)) = (last, behind) {
+                let ends = last.stage != Stage::Receiving || !self.engine.is_open(last.id);
+                assert!(ends, "a whole upload that never ends");
             }
         }
     }
@@ -429,20 +443,24 @@ impl World {
 }
 
 /// What a client has got is what was written to its requests, in their order, framed as a client
-/// takes it. Returns the status of a refusal behind them.
-fn check_replies(client: &Client, requests: &[&Known]) -> Option<u16> {
+/// takes it. Returns how the last of them ends, and the status of a refusal behind them.
+fn check_replies(client: &Client, requests: &[&Known]) -> (End, Option<u16>) {
     let mut stream = &client.received[..];
+    let mut end = End::Next;
     for (index, known) in requests.iter().enumerate() {
         assert!(index == 0 || known.id.number() > requests[index - 1].id.number());
         let mut written = known.written.clone();
         // To others no more than a part has to arrive.
         written.finished &= !client.vanished;
-        match reply::take(&written, &known.question(), &mut stream) {
-            End::Next => {}
-            End::Close | End::Short => break,
+        end = reply::take(&written, &known.question(), &mut stream);
+        if end != End::Next {
+            break;
         }
     }
-    reply::refusal_at_end(stream)
+    if client.vanished && reply::is_cut(stream) {
+        return (end, None);
+    }
+    (end, reply::refusal_at_end(stream))
 }
 
 /// For what takes the writer threads some time.

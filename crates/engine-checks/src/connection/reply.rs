@@ -91,6 +91,8 @@ pub(super) fn take(written: &Written, question: &Question, stream: &mut &[u8]) -
         [Piece::Head(status, head), rest @ ..] => {
             let expected = bytes_of(rest);
             let length = match has_line(head, "content-length: 20") {
+                // What goes through a tunnel has no length.
+                _ if is_tunnel(*status, question) => None,
                 true => Some(20),
                 false => has_line(head, "content-length: 0").then_some(0),
             };
@@ -152,12 +154,11 @@ fn take_framed(
     assert!(has_line(head, &mark), "{}", head.escape_ascii());
     let closes = has_line(head, "connection: close");
     let end = if closes { End::Close } else { End::Next };
-    let is_tunnel = status == 101 || question.method == b"CONNECT" && status == 200;
     let is_bodyless = question.method == b"HEAD" || matches!(status, 204 | 304);
     if is_bodyless && status != 101 {
         return end;
     }
-    if is_tunnel {
+    if is_tunnel(status, question) {
         check_body(stream, expected, finished, question);
         *stream = &[];
         return End::Close;
@@ -185,6 +186,10 @@ fn take_framed(
     }
 }
 
+fn is_tunnel(status: u16, question: &Question) -> bool {
+    status == 101 || question.method == b"CONNECT" && status == 200
+}
+
 fn check_body(body: &[u8], expected: &[u8], whole: bool, question: &Question) {
     let number = question.number;
     let is_prefix = expected.starts_with(body);
@@ -203,6 +208,15 @@ fn is_refusal(stream: &[u8]) -> bool {
 
 fn has_mark(head: &[u8]) -> bool {
     head.windows(10).any(|ten| ten == b"X-Request:")
+}
+
+/// Whether more should follow of what stands at the end, which is no reply of the application.
+pub(super) fn is_cut(stream: &[u8]) -> bool {
+    match split_head(stream) {
+        Some((head, rest)) if head.starts_with(b"HTTP/1.1 100 ") => is_cut(rest),
+        Some((head, body)) => content_length(head).is_some_and(|length| body.len() < length),
+        None => !stream.is_empty(),
+    }
 }
 
 /// The status of the refusal that may stand at the end.

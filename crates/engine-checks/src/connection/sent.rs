@@ -10,13 +10,14 @@ use crate::request_head::{NaiveHead, read_naively};
 
 /// The requests the application knows of are those that were sent, in their order and from the
 /// first one on; each has the parts that were sent, up to where it has failed or was left. Returns
-/// what is behind the last of them, if all of that was received.
+/// what is behind the last of them, if that was sent as a whole.
 pub(super) fn check<'a>(
     sent: &'a [u8],
     options: &ListenerOptions,
     requests: &[&Known],
 ) -> Option<&'a [u8]> {
     let mut rest = sent;
+    let mut is_whole = true;
     for known in requests {
         let head = read_naively(rest, &options.limits).expect("a head that was not sent");
         assert_eq!(known.method, head.method);
@@ -31,12 +32,23 @@ pub(super) fn check<'a>(
         let Some(end) = body.1 else {
             assert!(known.stage != Stage::Complete || !is_read(&head, options));
             rest = &[];
+            is_whole = false;
             continue;
         };
         rest = &behind[end..];
     }
-    let is_complete = |known: &&Known| known.stage == Stage::Complete;
-    requests.last().is_none_or(is_complete).then_some(rest)
+    is_whole.then_some(rest)
+}
+
+/// Behind the last request there is no other one that the application should have been told of.
+pub(super) fn check_waiting(rest: &[u8], options: &ListenerOptions) {
+    let Some(head) = read_naively(rest, &options.limits) else {
+        return;
+    };
+    let framing = head.framing(&options.limits);
+    let framing = framing.expect("a framing that is refused");
+    let (_, end) = body(framing, &rest[head.consumed..], options);
+    assert!(end.is_none(), "nobody was told of {head:?}");
 }
 
 /// What was refused as malformed has no right head, or a body that may be malformed.
