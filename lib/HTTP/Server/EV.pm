@@ -728,7 +728,8 @@ of the program.
 The directory for temporary files; F<./upload_tmpfiles/> by default. It is made if it
 is not there, though not the directories above it. Have it on the file system to which
 files are saved: they are then moved by renaming. Several processes may share it; see
-L</Temporary files>. Only the user that the program runs as should be able to write to it.
+L</Temporary files>. Only the user that the program runs as should be able to read it or to
+write to it: who can read it can lock it, so that nothing is removed for the dead.
 
 =back
 
@@ -901,6 +902,10 @@ to exit, to run a program or to do something else, it needs no care. If it retur
 the loop, it goes on listening on the sockets of its parent; stop the listeners there if
 it should not. It may listen on sockets of its own. Programs that are run inherit no
 descriptor of the server.
+
+A program that closes all its descriptors to become a daemon has to do so before L</new>.
+A child that is forked while threads write a file, and that returns to the loop, may keep
+that file open until it ends.
 
 To have a child answer a client, take L<HTTP::Server::EV::CGI/fh> or call
 L<HTTP::Server::EV::CGI/copy> before the C<fork>, and print to that handle in the child. The

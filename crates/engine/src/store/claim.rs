@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::mem;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -105,11 +106,18 @@ impl Claim {
         }
     }
 
-    fn remove_unremoved(&self) {
-        self.unremoved().retain(|name| {
-            let removed = self.unlink(name);
-            removed.is_err_and(|error| error.kind() != io::ErrorKind::NotFound)
-        });
+    /// Tries again what could not be removed, up to the first that still cannot. Another comes
+    /// first the next time.
+    pub(super) fn remove_unremoved(&self) {
+        let mut names = mem::take(&mut *self.unremoved());
+        while let Some(name) = names.pop() {
+            let removed = self.unlink(&name);
+            if removed.is_err_and(|error| error.kind() != io::ErrorKind::NotFound) {
+                names.insert(0, name);
+                break;
+            }
+        }
+        self.unremoved().append(&mut names);
     }
 
     fn unremoved(&self) -> MutexGuard<'_, Vec<String>> {

@@ -74,6 +74,13 @@ impl Directory {
         }
     }
 
+    /// Tries again what could not be removed.
+    pub(super) fn remove_unremoved(&self) {
+        for claim in &self.claims {
+            claim.remove_unremoved();
+        }
+    }
+
     /// In a forked child: its files need claims of its own.
     pub(super) fn after_fork(&mut self) {
         for claim in self.claims.drain(..) {

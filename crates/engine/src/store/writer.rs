@@ -242,6 +242,7 @@ impl Store {
         for file in self.files.drain(..) {
             file.remove();
         }
+        self.directory.remove_unremoved();
     }
 
     /// What the dead have left may be all that is in the way of a new file: where this waited for
