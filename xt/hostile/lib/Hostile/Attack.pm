@@ -23,10 +23,6 @@ my $DEADLINE = 180;
 # Connections that are being made at a time: less than what waits to be accepted.
 my $MOST_CONNECTING = 200;
 
-# What memory differs by, in bytes, where the same is done: a normal client's upload, and one
-# more or less of the attackers' at a time.
-my $NOISE = 4 * 2**20;
-
 # perform( \%entry, $count )
 #
 # The entry:
@@ -36,7 +32,7 @@ my $NOISE = 4 * 2**20;
 #   client       a sub that returns the script of the client of this number, see Hostile::Client
 #   memory       a sub that returns how many bytes so many clients may cost
 #   visitors     0 where normal clients cannot be served meanwhile
-#   is_same      1 where it is performed again, and memory may grow no more
+#   again        bytes by which memory may differ when it is performed again
 #   descriptors  how many each client takes, with its files, in the mean; 1 by default
 #   read_after   seconds after which those that do not read begin to
 #
@@ -59,7 +55,7 @@ sub perform {
 
     my %result = ( clients => 0, outcomes => {}, breaches => [] );
     _attack( $entry, $count, $target, \%result );
-    _attack_again( $entry, $count, $target, \%result ) if $entry->{is_same};
+    _attack_again( $entry, $count, $target, \%result ) if defined $entry->{again};
     my $deadline = $entry->{deadline} || $DEADLINE;
     _attack( $entry, $count, $target, \%result )
       until @{ $result{breaches} }
@@ -100,8 +96,8 @@ sub _attack_again {
     my ( $entry, $count, $target, $result ) = @_;
     my $before = $target->memory;
     _attack( $entry, $count, $target, $result );
-    $result->{growth} = $target->await_memory( $before + $NOISE ) - $before;
-    return if $result->{growth} <= $NOISE;
+    $result->{growth} = $target->await_memory( $before + $entry->{again} ) - $before;
+    return if $result->{growth} <= $entry->{again};
     push @{ $result->{breaches} },
       "memory grows by $result->{growth} bytes where the same comes again";
     return;

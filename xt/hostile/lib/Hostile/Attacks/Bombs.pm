@@ -208,6 +208,13 @@ sub bound {
     return Hostile::Bounds::request(%limit);
 }
 
+# What may be kept of one round that was not kept of another: a normal client's read buffer, or
+# all of those that uploads share.
+sub kept {
+    my ($bytes) = @_;
+    return ( $bytes =~ m{^Content-Type: multipart/}mi ? 17 : 2 ) * Hostile::Bounds::MIB;
+}
+
 sub attacks {
     return map {
         my ( $name, $what, $bytes, $gets, $options ) = @{$_};
@@ -223,7 +230,7 @@ sub attacks {
             clients => $name eq 'parts-let' ? [ 4, 100 ] : [ 10, 100 ],
             client  => sub { $script },
             memory  => sub { $_[0] * bound( $bytes, %{ $options || {} } ) },
-            is_same => 1,
+            again   => kept($bytes),
         }
     } bombs();
 }
