@@ -23,6 +23,7 @@
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define CALLS(X)                                                                                   \
@@ -318,6 +319,22 @@ int fchmod(int file, mode_t mode)
     REAL(fchmod);
     FAIL(fchmod);
     return real(file, mode);
+}
+
+/* By which some come to fchmod(2). */
+long syscall(long number, ...)
+{
+    REAL(syscall);
+    long argument[6];
+    va_list arguments;
+    va_start(arguments, number);
+    for (int index = 0; index < 6; index++)
+        argument[index] = va_arg(arguments, long);
+    va_end(arguments);
+    if (number == SYS_fchmod)
+        FAIL(fchmod);
+    return real(number, argument[0], argument[1], argument[2], argument[3], argument[4],
+                argument[5]);
 }
 
 int accept4(int socket, struct sockaddr *restrict address, socklen_t *restrict length, int flags)
