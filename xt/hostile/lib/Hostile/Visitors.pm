@@ -37,8 +37,7 @@ sub start {
     if ( !$pid ) {
         close $to_child;
         close $answers;
-        my $visits =
-          eval { _visit( $port, $orders, $on_served ) }
+        my $visits = eval { _visit( $port, $orders, $on_served ) }
           || { breach => [ $@ || 'no visit' ] };
         print {$to_parent} JSON::PP->new->encode($visits);
         close $to_parent;
