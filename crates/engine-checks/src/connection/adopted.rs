@@ -30,9 +30,10 @@ impl Adopted {
         }
     }
 
-    pub(super) fn act(&mut self, engine: &mut Engine, script: &mut Script) {
+    /// Returns its handle where this has finished it.
+    pub(super) fn act(&mut self, engine: &mut Engine, script: &mut Script) -> Option<RequestId> {
         match script.below(6) {
-            0 => self.finish(engine),
+            0 => return self.finish(engine),
             1 if script.once_in(4) => engine.drop_request(self.id),
             2 => engine.flush_output(self.id),
             3 => drop(self.receive()),
@@ -43,11 +44,15 @@ impl Adopted {
                 }
             }
         }
+        None
     }
 
-    pub(super) fn finish(&mut self, engine: &mut Engine) {
-        self.finished |= engine.is_open(self.id);
+    /// Returns its handle where this has finished it.
+    pub(super) fn finish(&mut self, engine: &mut Engine) -> Option<RequestId> {
+        let was_open = engine.is_open(self.id);
+        self.finished |= was_open;
         engine.finish(self.id);
+        was_open.then_some(self.id)
     }
 
     /// Returns whether there was anything to be read.

@@ -18,6 +18,8 @@ pub(super) struct Application {
     awaits_drained: HashSet<RequestId>,
     /// Likewise, but asked when it was over: each time is answered.
     asked_when_over: Vec<RequestId>,
+    /// Descriptors that it has brought, whose output may still be on its way.
+    pub(super) adopted_and_finished: HashSet<RequestId>,
     /// Listeners that were stopped, whose end of connections is to be told.
     stopped: HashSet<ListenerId>,
     /// Listeners that were closed meanwhile, of which it may be told.
@@ -206,8 +208,9 @@ impl Application {
                 assert!(awaited, "nobody has asked");
             }
             Event::Draining { request, .. } => {
-                let known = self.find(request);
-                assert!(known.written.finished, "draining before its end");
+                let is_finished = self.adopted_and_finished.remove(&request)
+                    || self.find(request).written.finished;
+                assert!(is_finished, "draining before its end");
                 self.awaits_drained.insert(request);
             }
             Event::Disconnected { request } => {

@@ -173,7 +173,8 @@ impl World {
             }
             (12.., _) => {
                 if let Some(adopted) = self.adopted.last_mut() {
-                    adopted.act(engine, script);
+                    let finished = adopted.act(engine, script);
+                    application.adopted_and_finished.extend(finished);
                 }
             }
             _ => {}
@@ -335,7 +336,8 @@ impl World {
     fn end(mut self) {
         self.application.descriptors.clear();
         for adopted in &mut self.adopted {
-            adopted.finish(&mut self.engine);
+            let finished = adopted.finish(&mut self.engine);
+            self.application.adopted_and_finished.extend(finished);
         }
         for index in 0..self.clients.len() {
             let listener = self.clients[index].1;
