@@ -59,6 +59,8 @@ impl Engine {
         }
         if connection.blocked && std::mem::take(&mut connection.exchange.notify_draining) {
             connection.exchange.notify_drained = true;
+            // One that is queued already tells of an earlier end of output.
+            connection.exchange.drained_queued = false;
             self.events.push_back(Event::Draining {
                 request: connection.request,
                 descriptor: connection.socket.as_raw_fd(),
