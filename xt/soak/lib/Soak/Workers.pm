@@ -111,11 +111,14 @@ sub replace {
 sub fork_worker {
     my ($name) = @_;
     count('workers forked');
+
+    # One that is told to end before it knows how would be killed by that.
+    my $retire = POSIX::SigSet->new(POSIX::SIGUSR1);
+    POSIX::sigprocmask( POSIX::SIG_BLOCK, $retire );
     defined( my $pid = fork ) or die "fork: $!";
-    if ( !$pid ) {
-        become_worker();
-        return 1;
-    }
+    become_worker() if !$pid;
+    POSIX::sigprocmask( POSIX::SIG_UNBLOCK, $retire );
+    return 1 if !$pid;
     my $processes = $groups{$name}{processes};
     $processes->{$pid} = EV::child(
         $pid, 0,
