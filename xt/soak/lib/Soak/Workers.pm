@@ -26,6 +26,8 @@ my %groups = (
     retired => { ends_by => ['USR1'],                 processes => {} },
 );
 
+my $RETIRE = POSIX::SigSet->new(POSIX::SIGUSR1);
+
 my %KILLS = map { $_ => 1 } POSIX::SIGKILL(), POSIX::SIGTERM(), POSIX::SIGINT();
 
 # Only the parent can write there: its end is seen by the workers.
@@ -113,11 +115,10 @@ sub fork_worker {
     count('workers forked');
 
     # One that is told to end before it knows how would be killed by that.
-    my $retire = POSIX::SigSet->new(POSIX::SIGUSR1);
-    POSIX::sigprocmask( POSIX::SIG_BLOCK, $retire );
+    POSIX::sigprocmask( POSIX::SIG_BLOCK, $RETIRE );
     defined( my $pid = fork ) or die "fork: $!";
     become_worker() if !$pid;
-    POSIX::sigprocmask( POSIX::SIG_UNBLOCK, $retire );
+    POSIX::sigprocmask( POSIX::SIG_UNBLOCK, $RETIRE );
     return 1 if !$pid;
     my $processes = $groups{$name}{processes};
     $processes->{$pid} = EV::child(
@@ -152,12 +153,19 @@ sub become_worker {
     %{ $_->{processes} } = () for values %groups;
     close $parents_life;
     @watchers = (
-        EV::signal( 'USR1', sub { HTTP::Server::EV->new->stop } ),
+        EV::signal( 'USR1', \&retire ),
         EV::io( $parents_end, EV::READ(), sub { POSIX::_exit(1) } ),
     );
     $_->keepalive(0) for @watchers;
     $HTTP::Server::EV::tmp_path = "$directory/workers";
     Soak::Uploads::save_to("$directory/saved-by-workers");
+    return;
+}
+
+# One that is told again would be killed by that, once its watcher has gone.
+sub retire {
+    POSIX::sigprocmask( POSIX::SIG_BLOCK, $RETIRE );
+    HTTP::Server::EV->new->stop;
     return;
 }
 
