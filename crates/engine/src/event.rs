@@ -141,8 +141,9 @@ pub enum Event {
         descriptor: RawFd,
     },
     /// The output is empty, because it was sent or because nobody will ever take it.
-    /// Reported once for each [`Engine::notify_drained`](crate::Engine::notify_drained), even
-    /// if the request is over by then, and once after [`Event::Draining`].
+    /// Comes after each [`Engine::notify_drained`](crate::Engine::notify_drained), even if the
+    /// request is over by then, and after [`Event::Draining`]; once for all that waits for the
+    /// same end.
     Drained {
         /// The request.
         request: RequestId,

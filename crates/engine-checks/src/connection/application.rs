@@ -1,6 +1,6 @@
 //! The application: what it knows of its requests, and the rules that their events keep.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::os::fd::OwnedFd;
 
@@ -16,8 +16,8 @@ pub(super) struct Application {
     pub(super) requests: Vec<Known>,
     /// Whose end of output is to be told.
     awaits_drained: HashSet<RequestId>,
-    /// Likewise, but asked when it was over: each time is answered.
-    asked_when_over: Vec<RequestId>,
+    /// How often it may be told: where several wishes are there, once or more.
+    wishes: HashMap<RequestId, usize>,
     /// Descriptors that it has brought, whose output may still be on its way.
     pub(super) adopted_and_finished: HashSet<RequestId>,
     /// Listeners that were stopped, whose end of connections is to be told.
@@ -202,16 +202,15 @@ impl Application {
             Event::WorkDone { work, .. } => assert!(self.work.remove(&work), "unknown work"),
             Event::OutOfDescriptors { .. } => panic!("descriptors are there"),
             Event::Drained { request } => {
-                let asked = self.asked_when_over.iter().position(|id| *id == request);
-                let asked = asked.map(|index| self.asked_when_over.swap_remove(index));
-                let awaited = asked.is_some() || self.awaits_drained.remove(&request);
-                assert!(awaited, "nobody has asked");
+                self.awaits_drained.remove(&request);
+                let wishes = self.wishes.get_mut(&request).filter(|count| **count > 0);
+                *wishes.expect("somebody has asked") -= 1;
             }
             Event::Draining { request, .. } => {
                 let is_finished = self.adopted_and_finished.remove(&request)
                     || self.find(request).written.finished;
                 assert!(is_finished, "draining before its end");
-                self.awaits_drained.insert(request);
+                self.wish_drained(request);
             }
             Event::Disconnected { request } => {
                 let known = self.find(request);
@@ -359,12 +358,16 @@ impl Application {
 
     pub(super) fn notify_drained(&mut self, engine: &mut Engine, index: usize) {
         let id = self.requests[index].id;
-        if engine.is_open(id) {
-            self.awaits_drained.insert(id);
-        } else {
-            self.asked_when_over.push(id);
+        // Where it is open, only one of those that wait is answered.
+        if !engine.is_open(id) || !self.awaits_drained.contains(&id) {
+            self.wish_drained(id);
         }
         engine.notify_drained(id);
+    }
+
+    fn wish_drained(&mut self, id: RequestId) {
+        self.awaits_drained.insert(id);
+        *self.wishes.entry(id).or_default() += 1;
     }
 
     /// How many events have come, and how many replies are finished: whether anything has happened.
@@ -379,8 +382,7 @@ impl Application {
 
     /// Nothing is to be told any more.
     pub(super) fn check_end(&self) {
-        let answered = self.awaits_drained.is_empty() && self.asked_when_over.is_empty();
-        assert!(answered, "output that never ends");
+        assert!(self.awaits_drained.is_empty(), "output that never ends");
         assert!(self.stopped.is_empty(), "listeners that never end");
         assert!(self.work.is_empty(), "work that never ends");
     }

@@ -161,10 +161,11 @@ impl Engine {
     }
 
     /// All output is to be sent, and [`Event::Drained`] to come when it is, or when it never
-    /// will be. Until it has come, a further call adds nothing; once the request is over, each
-    /// call is answered.
+    /// will be. Until it has come, a further call adds nothing. The reply may be finished, and
+    /// be waited for all the same; once nothing is left of it, each call is answered at once.
     pub fn notify_drained(&mut self, request: RequestId) {
-        match find(&mut self.connections, request) {
+        let connection = self.connections.get_mut(request.slot);
+        match connection.filter(|found| found.request == request) {
             None => self.events.push_back(Event::Drained { request }),
             Some(connection) => {
                 connection.exchange.notify_drained = true;

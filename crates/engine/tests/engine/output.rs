@@ -103,6 +103,26 @@ fn a_draining_reply_whose_client_goes_away_is_over() {
     server.until_no_connection();
 }
 
+/// Of an end that was not taken yet, of the finished reply's, and of that which was asked for later,
+/// the last one answers all: before it, output was left.
+#[test]
+fn wishes_of_a_draining_reply_are_answered_at_its_end() {
+    let mut server = Server::new(ListenerOptions::default());
+    let (client, request) = request_of(&mut server, GET);
+    server.engine.notify_drained(request);
+    server.engine.write(request, &noise(20_000_000, 6));
+    server.engine.finish(request);
+    server.engine.notify_drained(request);
+    assert!(matches!(server.next(), Event::Draining { .. }));
+    server.engine.notify_drained(request);
+    server.engine.turn().unwrap();
+    assert!(server.engine.next_event().is_none());
+    drop(client);
+    assert!(matches!(server.next(), Event::Drained { request: id } if id == request));
+    server.until_no_connection();
+    assert!(server.engine.next_event().is_none());
+}
+
 #[test]
 fn drained_is_reported_once_for_each_wish() {
     let mut server = Server::new(ListenerOptions::default());
