@@ -72,6 +72,32 @@ for my $backend ( backends() ) {
         $server->stop;
     };
 
+    subtest
+      "A directory that becomes read-only while a file is received, with $backend" =>
+      sub {
+        my $server = start( $backend, user => $NOBODY );
+        chmod oct 711, $server->directory;
+        chown $NOBODY, -1, $server->tmp_path;
+        my $bytes   = upload_bytes( part($FILE) );
+        my @clients = map { $server->connect } 1 .. 2;
+        for my $client (@clients) {
+            $client->send( substr $bytes, 0, 500_000 );
+        }
+        ok $server->await_files(2), 'two are being received';
+        chmod oct 500, $server->tmp_path;
+        is $server->upload( part($SMALL) )->{status}, undef, 'what comes meanwhile fails';
+        $clients[0]->send( substr $bytes, 500_000 );
+        is $clients[0]->response->{body}, sha256_hex($FILE), 'what was begun is whole';
+        ok $server->await_files(2), 'no file can be removed';
+        chmod oct 700, $server->tmp_path;
+        is whole( $server, $SMALL ), sha256_hex($SMALL), 'the next upload succeeds';
+        ok $server->await_files(1), 'and its like removes what could not be removed';
+        $clients[1]->send( substr $bytes, 500_000 );
+        is $clients[1]->response->{body}, sha256_hex($FILE), 'the other is whole as well';
+        ok $server->await_files(0), 'no file is left';
+        $server->stop;
+      };
+
     subtest "A directory that is removed while a file is received, with $backend" => sub {
         my $server = start($backend);
         my $bytes  = upload_bytes( part($FILE) );
