@@ -72,9 +72,7 @@ for my $backend ( backends() ) {
         $server->stop;
     };
 
-    subtest
-      "A directory that becomes read-only while a file is received, with $backend" =>
-      sub {
+    subtest "A directory that becomes read-only meanwhile, with $backend" => sub {
         my $server = start( $backend, user => $NOBODY );
         chmod oct 711, $server->directory;
         chown $NOBODY, -1, $server->tmp_path;
@@ -96,7 +94,7 @@ for my $backend ( backends() ) {
         is $clients[1]->response->{body}, sha256_hex($FILE), 'the other is whole as well';
         ok $server->await_files(0), 'no file is left';
         $server->stop;
-      };
+    };
 
     subtest "A directory that is removed while a file is received, with $backend" => sub {
         my $server = start($backend);

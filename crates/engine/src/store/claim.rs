@@ -5,14 +5,14 @@ use std::io;
 use std::mem;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::retry_on_intr;
 
 use super::byte_lock;
-use super::temporary_name::{self, Tag};
+use super::temporary_name::Tag;
 
 /// Which directory it is, whatever it is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -42,7 +42,8 @@ impl Identity {
 #[derive(Debug)]
 pub(super) struct Claim {
     pub(super) identity: Identity,
-    tag: Tag,
+    /// In the names of its files.
+    pub(super) tag: Tag,
     /// Nothing, once a forked child has let go of its parent's claim.
     directory: RwLock<Option<OwnedFd>>,
     /// Files that the system would not have removed: a directory may be read-only for a time.
@@ -88,17 +89,9 @@ impl Claim {
         }
     }
 
-    fn create_file(&self, name: &str) -> io::Result<File> {
-        self.within(|directory| {
-            let mode = PRIVATE | UNSAVED;
-            let opened = retry_on_intr(|| rustix::fs::openat(directory, name, NEW_FILE, mode));
-            Ok(opened?.into())
-        })
-    }
-
     /// Removes the file, and those that could not be removed before; or else notes it for the next
     /// time.
-    fn remove_file(&self, name: &str) {
+    pub(super) fn remove_file(&self, name: &str) {
         match self.unlink(name) {
             Ok(()) => self.remove_unremoved(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -129,7 +122,11 @@ impl Claim {
         self.within(|directory| Ok(rustix::fs::unlinkat(directory, name, AtFlags::empty())?))
     }
 
-    fn within<T>(&self, act: impl FnOnce(BorrowedFd<'_>) -> io::Result<T>) -> io::Result<T> {
+    /// Has something done in the directory, wherever it is by now.
+    pub(super) fn within<T>(
+        &self,
+        act: impl FnOnce(BorrowedFd<'_>) -> io::Result<T>,
+    ) -> io::Result<T> {
         let directory = self
             .directory
             .read()
@@ -141,87 +138,6 @@ impl Claim {
     }
 }
 
-/// What the sweep tells files by that were not saved: the sticky bit, which no umask takes away
-/// and which for a file means nothing else on Linux, where claims are. Where a file system does
-/// not keep it, no file is swept.
-pub(super) const UNSAVED: Mode = Mode::SVTX;
-
-const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
-
 const A_DIRECTORY: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
     .union(OFlags::CLOEXEC);
-
-const NEW_FILE: OFlags = OFlags::RDWR
-    .union(OFlags::CREATE)
-    .union(OFlags::EXCL)
-    .union(OFlags::NOFOLLOW)
-    .union(OFlags::CLOEXEC);
-
-/// Where a temporary file is, and under whose protection.
-#[derive(Clone, Debug)]
-pub(super) struct Location {
-    /// The directory as it was given, a slash, and the name.
-    pub(super) path: PathBuf,
-    claim: Option<Claimed>,
-}
-
-#[derive(Clone, Debug)]
-struct Claimed {
-    claim: Arc<Claim>,
-    name: String,
-}
-
-impl Location {
-    /// Creates a file for this user alone, marked as [`UNSAVED`], that no sweep takes while the
-    /// claim lasts. `directory` is the path of the one that is claimed.
-    pub(super) fn claimed(directory: &Path, claim: &Arc<Claim>) -> io::Result<(Location, File)> {
-        let name = temporary_name::claimed(claim.tag)?;
-        let file = claim.create_file(&name)?;
-        let location = Location {
-            path: path_of(directory, &name),
-            claim: Some(Claimed {
-                claim: Arc::clone(claim),
-                name,
-            }),
-        };
-        Ok((location, file))
-    }
-
-    /// Creates a file for this user alone that no sweep ever takes.
-    pub(super) fn unclaimed(directory: &Path) -> io::Result<(Location, File)> {
-        let location = Location::beside(directory)?;
-        let file = create_at(&location.path, PRIVATE)?;
-        Ok((location, file))
-    }
-
-    /// A free place in the directory, that no sweep looks at.
-    pub(super) fn beside(directory: &Path) -> io::Result<Location> {
-        let path = path_of(directory, &temporary_name::unclaimed()?);
-        Ok(Location { path, claim: None })
-    }
-
-    /// Removes the file from where it was created. Somebody may have removed it before, or the
-    /// directory.
-    pub(super) fn remove(&self) {
-        match &self.claim {
-            Some(Claimed { claim, name }) => claim.remove_file(name),
-            None => {
-                fs::remove_file(&self.path).ok();
-            }
-        }
-    }
-}
-
-/// Creates a file, unless there is something by that name.
-pub(super) fn create_at(path: &Path, mode: Mode) -> io::Result<File> {
-    Ok(retry_on_intr(|| rustix::fs::open(path, NEW_FILE, mode))?.into())
-}
-
-/// `Path::join` would leave out the slash behind one, and what callers see is exact.
-fn path_of(directory: &Path, name: &str) -> PathBuf {
-    let mut path = directory.as_os_str().to_owned();
-    path.push("/");
-    path.push(name);
-    PathBuf::from(path)
-}

@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use rustix::process::{Uid, geteuid};
 
-use super::claim::{Claim, Identity, Location};
+use super::claim::{Claim, Identity};
+use super::location::Location;
 use super::sweep::sweep;
 
 /// Claims that are kept although no file is under them: directories that take turns are not

@@ -2,6 +2,7 @@
 //!
 //! - `temporary_file`: a file that is gone when its last handle is, unless it was kept.
 //! - `directory`: where new files come into, as the application calls it.
+//! - `location`: where a file is, how it is created there, and removed.
 //! - `claim`: a lock in a directory, which keeps the files of the living from being swept.
 //! - `sweep`: removes the files of the dead.
 //! - `temporary_name`, `byte_lock`: what claim and sweep know each other by.
@@ -16,6 +17,7 @@ pub(crate) mod chunk;
 mod claim;
 mod directory;
 mod hand_off;
+mod location;
 mod sweep;
 mod temporary_file;
 mod temporary_name;

@@ -7,7 +7,7 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, Stat};
 use rustix::process::geteuid;
 
 use super::byte_lock;
-use super::claim::UNSAVED;
+use super::location::UNSAVED;
 use super::temporary_name;
 
 /// Removes each file that this user has in the directory and whose owner is dead; returns how many

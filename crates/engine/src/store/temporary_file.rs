@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RawMode, fchmod, fstat};
 
-use super::claim::{Location, UNSAVED, create_at};
+use super::location::{Location, UNSAVED, create_at};
 use super::writer_threads::Removals;
 
 /// A handle on a file that is being received or was received.

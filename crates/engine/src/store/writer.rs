@@ -12,8 +12,8 @@ use mio::Waker;
 
 use super::TemporaryFile;
 use super::chunk::Chunk;
-use super::claim::Location;
 use super::directory::Directory;
+use super::location::Location;
 use super::sweep::sweep;
 use super::temporary_file::WeakTemporaryFile;
 use super::writer_threads::{Done, Perform, Work, Write, WriterThreads};

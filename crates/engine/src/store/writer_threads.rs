@@ -16,8 +16,8 @@ use rustix::process::setpriority_process;
 
 use super::TemporaryFile;
 use super::chunk::Chunk;
-use super::claim::Location;
 use super::hand_off::{Entrance, HandOff};
+use super::location::Location;
 use super::sweep::sweep;
 use super::temporary_file::FileKey;
 use crate::event::{RequestId, WorkId};
