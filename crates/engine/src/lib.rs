@@ -18,6 +18,15 @@
 //! - [`limits`]: every limit, its default, its error.
 
 #![forbid(unsafe_code)]
+// Sizes come from clients: none is cut off in silence.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        clippy::cast_sign_loss
+    )
+)]
 
 pub mod address;
 mod connection;

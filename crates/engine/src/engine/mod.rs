@@ -719,6 +719,10 @@ fn mark_dirty(dirty: &mut Vec<usize>, slot: usize, connection: &mut Connection) 
 
 /// The slot, and where the token has room for it, a part of the generation, so that what the
 /// system reports is not taken for another connection's. Clear of the listeners' tokens.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "where a pointer has 32 bits, the slot is all that is meant to be left"
+)]
 fn token_of(slot: usize, generation: u64) -> Token {
     let serial = generation & 0x7fff_ffff;
     Token((serial << 32 | slot as u64) as usize)

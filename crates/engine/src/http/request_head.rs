@@ -126,6 +126,7 @@ pub(super) struct Span {
 
 impl Span {
     /// INVARIANT: a head has at most [`LARGEST_HEAD`] bytes, so nothing is cut off here.
+    #[expect(clippy::cast_possible_truncation, reason = "the invariant")]
     pub(super) fn new(start: usize, end: usize) -> Span {
         Span {
             start: start as u32,

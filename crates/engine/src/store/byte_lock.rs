@@ -54,6 +54,7 @@ mod linux {
     }
 
     /// Whether the byte is locked through another description of the directory.
+    #[expect(clippy::cast_possible_truncation, reason = "a constant of the system")]
     pub(in super::super) fn is_held(directory: BorrowedFd<'_>, byte: u64) -> io::Result<bool> {
         ensure_local(directory)?;
         let mut lock = byte_of(byte, libc::F_WRLCK)?;
@@ -61,6 +62,11 @@ mod linux {
         Ok(lock.l_type != libc::F_UNLCK as libc::c_short)
     }
 
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the numbers of file systems have 32 bits"
+    )]
     fn ensure_local(directory: BorrowedFd<'_>) -> io::Result<()> {
         let kind = rustix::fs::fstatfs(directory)?.f_type as u32;
         match LOCAL_FILE_SYSTEMS.contains(&kind) {
@@ -69,6 +75,7 @@ mod linux {
         }
     }
 
+    #[expect(clippy::cast_possible_truncation, reason = "constants of the system")]
     fn byte_of(byte: u64, kind: libc::c_int) -> io::Result<libc::flock> {
         let start = byte.try_into().map_err(io::Error::other)?;
         Ok(libc::flock {

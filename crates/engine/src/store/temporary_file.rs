@@ -319,6 +319,7 @@ fn link(file: &File, to: &Path) -> io::Result<()> {
     )?)
 }
 
+#[expect(clippy::cast_possible_wrap, reason = "constants of the system")]
 fn open_existing(path: &Path) -> io::Result<File> {
     OpenOptions::new()
         .read(true)

@@ -66,6 +66,7 @@ pub(super) fn owner(name: &[u8]) -> Option<Tag> {
 }
 
 /// FNV-1a, the same in every release.
+#[expect(clippy::cast_possible_truncation, reason = "a small constant")]
 fn check(bytes: &[u8]) -> u64 {
     let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
