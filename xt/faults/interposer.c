@@ -2,7 +2,8 @@
  *
  * Loaded by LD_PRELOAD. The file named by FAULTS_CONTROL holds a header and one rule for each
  * kind of call; it is shared memory between the test, which writes rules, and every process it
- * forks. Calls that come from elsewhere than EV.so, such as perl's own, pass untouched.
+ * forks. Calls that come from elsewhere than EV.so, such as perl's own, pass untouched. The module
+ * maps no memory itself: where mmap(2) fails, allocations or the start of threads do, as here.
  */
 
 #define _GNU_SOURCE
