@@ -31,6 +31,7 @@ my $MOST_CONNECTING = 200;
 #   clients      how many by default, and how many with --full
 #   client       a sub that returns the script of the client of this number, see Hostile::Client
 #   memory       a sub that returns how many bytes so many clients may cost
+#   keeps        a sub that returns how much of it perl keeps for later variables, where that is much
 #   visitors     0 where normal clients cannot be served meanwhile
 #   again        bytes by which memory may differ when it is performed again
 #   descriptors  how many each client takes, with its files, in the mean; 1 by default
@@ -72,8 +73,10 @@ sub perform {
         push @{ $result{breaches} }, 'no normal client was served meanwhile'
           if !$result{visits}{under};
     }
-    my $bound = Hostile::Bounds::shared() + $entry->{memory}->($count);
-    _check_memory( $target, \%result, $memory, $peak, $bound );
+    my $shared = Hostile::Bounds::shared();
+    my $bound  = $shared + $entry->{memory}->($count);
+    my $keeps  = $shared + ( $entry->{keeps} ? $entry->{keeps}->($count) : 0 );
+    _check_memory( $target, \%result, $memory, $peak, $bound, $keeps );
     eventually( sub { $target->descriptors <= $descriptors } )
       or push @{ $result{breaches} }, 'descriptors stay open';
     $target->server->await_files(0)
@@ -151,14 +154,14 @@ sub _shorten {
 }
 
 sub _check_memory {
-    my ( $target, $result, $before, $peak, $bound ) = @_;
-    my $after = $target->await_memory( $before + Hostile::Bounds::shared() );
+    my ( $target, $result, $before, $peak, $bound, $keeps ) = @_;
+    my $after = $target->await_memory( $before + $keeps );
     $result->{memory} = [ $bound, $peak - $before, $after - $before ];
     push @{ $result->{breaches} }, sprintf 'memory grows by %d bytes, more than %d',
       $peak - $before, $bound
       if $peak - $before > $bound;
     push @{ $result->{breaches} }, sprintf '%d bytes of memory stay', $after - $before
-      if $after - $before > Hostile::Bounds::shared();
+      if $after - $before > $keeps;
     return;
 }
 

@@ -99,7 +99,7 @@ sub inputs {
         {
             name    => 'query-fields',
             what    => 'fields of a query',
-            sizes   => [ 10_000, 100_000 ],
+            sizes   => [ 40_000, 100_000 ],
             request => sub {
                 get( '/query?' . join '&', map { "a$_=1" } 1 .. $_[0] );
             },
@@ -129,7 +129,7 @@ sub inputs {
         {
             name    => 'form-fields',
             what    => 'fields of a form',
-            sizes   => [ 10_000, 100_000 ],
+            sizes   => [ 40_000, 100_000 ],
             request => sub {
                 form( join '&', map { "a$_=1" } 1 .. $_[0] );
             },

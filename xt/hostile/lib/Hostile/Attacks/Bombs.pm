@@ -63,176 +63,197 @@ sub near_delimiters {
     return $data x 50;
 }
 
-# Each is a name, what it is, the bytes, what comes of it, and options.
+# Each is a name, what it is, how the request is made and of what, what comes of it, and options.
+# The bytes are made by the clients: what is large here, the server would begin with.
 sub bombs {
     my $near = near_delimiters($LONG);
     my @many = ( [ $FIELD, 1 ] ) x 100_000;
     return (
-        [ 'header-bomb', '100 headers of 16 KiB', _headers( 98, 16_000 ), 431 ],
+        [
+            'header-bomb', '100 headers of 16 KiB',
+            get => sub { headers( 98, 16_000 ) },
+            431
+        ],
         [
             'header-bomb-let',
             '98 headers of 16 KB, where they are allowed',
-            _headers( 98, 16_000 ),
+            get => sub { headers( 98, 16_000 ) },
             'page', { max_header_size => 2**21 }
         ],
         [
             'header-names',
             '5,000 names, where they are allowed',
-            get( '/headers', { map { ( sprintf( 'X%05d', $_ ) => 1 ) } 1 .. 5_000 } ),
+            get => sub {
+                return ( '/headers',
+                    { map { ( sprintf( 'X%05d', $_ ) => 1 ) } 1 .. 5_000 } );
+            },
             '5000 headers',
             { max_headers => 5_010, max_header_size => 2**20 }
         ],
         [
             'cookie-bomb',
             'cookies of 16 KB',
-            get( '/cookies', { Cookie => join '; ', map { "a$_" } 1 .. 2_100 } ),
+            get => sub {
+                return ( '/cookies', { Cookie => join '; ', map { "a$_" } 1 .. 2_100 } );
+            },
             '100 cookies'
         ],
         [
             'query-bomb',
             'a query of 4 KB of separators',
-            get( '/query?' . '&' x 4_080 ),
+            get => sub { '/query?' . '&' x 4_080 },
             '1024 of 0, 2 names'
         ],
         [
             'escape-bomb',
             'a query of 4 KB of percent signs',
-            get( '/query?a=' . '%' x 4_080 ),
+            get => sub { '/query?a=' . '%' x 4_080 },
             '1 of 4080, 1 names'
         ],
         [
             'form-bomb',
             'a form of 100 KB of escapes',
-            form( 'a=' . '%d0%b6' x 17_000 ),
+            form => sub { 'a=' . '%d0%b6' x 17_000 },
             reply( 1, 17_000, 0, 0 )
         ],
         [
             'parts',
             '100,000 parts, which are too many',
-            upload( 'b', parts( 'b', @many ) ),
-            413, \%SHORT
+            upload => sub { return ( 'b', parts( 'b', @many ) ); },
+            413,
+            \%SHORT
         ],
         [
             'parts-let',
             '100,000 parts, where they are allowed',
-            upload( 'b', parts( 'b', @many ) ),
+            upload => sub { return ( 'b', parts( 'b', @many ) ); },
             reply( 100_000, 100_000, 0, 0 ),
             { %SHORT, max_parts => 100_000 }
         ],
         [
             'parts-empty',
             '1,025 parts without names and bytes',
-            upload( 'b', parts( 'b', ( [ 'X: y', q{} ] ) x 1_025 ) ),
-            reply( 1_025, 0, 0, 0 ), \%SHORT
+            upload => sub { return ( 'b', parts( 'b', ( [ 'X: y', q{} ] ) x 1_025 ) ); },
+            reply( 1_025, 0, 0, 0 ),
+            \%SHORT
         ],
         [
             'near-delimiters-70',
             'a file of what is nearly a delimiter of 70 equal letters',
-            upload( $LONG, parts( $LONG, [ $FILE, $near ] ) ),
+            upload => sub { return ( $LONG, parts( $LONG, [ $FILE, $near ] ) ); },
             reply( 0, 0, 1, length $near ),
             \%ONE
         ],
         [
             'around-parts',
             '8 MiB before the first part and behind the last',
-            upload(
-                'b',
-                ( "-b\r\n" x 2**21 ) . "\r\n"
-                  . parts( 'b', [ $FIELD, 1 ] )
-                  . "\r\n--b" x 2**20
-            ),
+            upload => sub {
+                return ( 'b',
+                        ( "-b\r\n" x 2**21 ) . "\r\n"
+                      . parts( 'b', [ $FIELD, 1 ] )
+                      . "\r\n--b" x 2**20 );
+            },
             reply( 1, 1, 0, 0 ),
             \%ONE
         ],
         [
             'part-head-endless',
             'the head of a part that does not end',
-            upload( 'b', "--b\r\n" . 'x' x 2**20 ),
-            413, \%ONE
+            upload => sub { return ( 'b', "--b\r\n" . 'x' x 2**20 ); },
+            413,
+            \%ONE
         ],
         [
             'part-parameters',
             'a part with 1,000 parameters, and continuations of RFC 2231',
-            upload(
-                'b',
-                parts(
+            upload => sub {
+                return (
                     'b',
-                    [
-                        $FIELD
-                          . join( q{},
-                            map { "; p$_=$_; filename*$_*=UTF-8''x" } 1 .. 1_000 ),
-                        1
-                    ]
-                )
-            ),
+                    parts(
+                        'b',
+                        [
+                            $FIELD
+                              . join( q{},
+                                map { "; p$_=$_; filename*$_*=UTF-8''x" } 1 .. 1_000 ),
+                            1
+                        ]
+                    )
+                );
+            },
             reply( 1, 1, 0, 0 ),
             \%ONE
         ],
         [
             'chunks-million',
             'a million chunks of one byte',
-            in_chunks( chunked( 'a=' . 'x' x 999_998, 1 ) ),
+            in_chunks => sub { chunked( 'a=' . 'x' x 999_998, 1 ) },
             reply( 1, 999_998, 0, 0 ),
             { max_urlencoded_body => 1_000_000 }
         ],
         [
             'chunk-extension-bomb',
             '2,000 chunks of a byte and 4 KiB of extensions',
-            in_chunks(
+            in_chunks => sub {
                 join q{},
-                ( map { "1;$_\r\nx\r\n" } ( 'e' x 4_094 ) x 2_000 ), "0\r\n\r\n"
-            ),
+                  ( map { "1;$_\r\nx\r\n" } ( 'e' x 4_094 ) x 2_000 ), "0\r\n\r\n";
+            },
             reply( 1, 0, 0, 0 )
         ],
         [
             'trailer-bomb',
             '100 trailers of 640 bytes',
-            in_chunks(
-                "3\r\na=1\r\n0\r\n" . ( 'X: ' . 'x' x 640 . "\r\n" ) x 100 . "\r\n"
-            ),
+            in_chunks =>
+              sub { "3\r\na=1\r\n0\r\n" . ( 'X: ' . 'x' x 640 . "\r\n" ) x 100 . "\r\n" },
             reply( 1, 1, 0, 0 )
         ],
     );
 }
 
-sub _headers {
+sub headers {
     my ( $count, $length ) = @_;
-    return get( q{/}, { map { ( "X$_" => 'x' x $length ) } 1 .. $count } );
+    return ( q{/}, { map { ( "X$_" => 'x' x $length ) } 1 .. $count } );
 }
 
 # What a connection may cost that sends this.
-sub bound {
-    my ( $bytes, %limit ) = @_;
-    return Hostile::Bounds::upload(%limit) if $bytes =~ m{^Content-Type: multipart/}mi;
-    return Hostile::Bounds::form(%limit)   if $bytes =~ /^POST/;
-    return Hostile::Bounds::request(%limit);
-}
+my %BOUND = (
+    get       => \&Hostile::Bounds::request,
+    form      => \&Hostile::Bounds::form,
+    in_chunks => \&Hostile::Bounds::form,
+    upload    => \&Hostile::Bounds::upload,
+);
 
-# What may be kept of one round that was not kept of another: a normal client's read buffer, or
-# all of those that uploads share.
-sub kept {
-    my ($bytes) = @_;
-    return ( $bytes =~ m{^Content-Type: multipart/}mi ? 17 : 2 ) * Hostile::Bounds::MIB;
-}
+my %REQUEST =
+  ( get => \&get, form => \&form, in_chunks => \&in_chunks, upload => \&upload );
 
 sub attacks {
-    return map {
-        my ( $name, $what, $bytes, $gets, $options ) = @{$_};
-        my $is_refused = $gets =~ /\A\d{3}\z/;
-        my $script     = {
-            pieces => [$bytes],
-            $is_refused ? ( gets => $gets ) : ( gets => '200', body => $gets )
-        };
-        {
-            name    => $name,
-            what    => $what,
-            options => { error_responses => 1, %{ $options || {} } },
-            clients => $name eq 'parts-let' ? [ 4, 100 ] : [ 10, 100 ],
-            client  => sub { $script },
-            memory  => sub { $_[0] * bound( $bytes, %{ $options || {} } ) },
-            again   => kept($bytes),
-        }
-    } bombs();
+    return map { attack( @{$_} ) } bombs();
+}
+
+sub attack {
+    my ( $name, $what, $kind, $content, $gets, $options ) = @_;
+    my $is_refused = $gets =~ /\A\d{3}\z/;
+    my @reply      = $is_refused ? ( gets => $gets ) : ( gets => '200', body => $gets );
+    my $script;
+
+# What may be kept of one round that was not kept of another: a normal client's read buffer,
+# or all of those that uploads share.
+    my $buffers = $kind eq 'upload' ? 17 : 2;
+    return {
+        name    => $name,
+        what    => $what,
+        options => { error_responses => 1, %{ $options || {} } },
+        clients => $name eq 'parts-let' ? [ 4, 100 ] : [ 10, 100 ],
+        client  => sub {
+            $script ||= { pieces => [ $REQUEST{$kind}->( $content->() ) ], @reply };
+        },
+        memory => sub { $_[0] * $BOUND{$kind}->( %{ $options || {} } ) },
+        again  => $buffers * Hostile::Bounds::MIB,
+
+        # Of 100,000 variables at once.
+        $name eq 'parts-let'
+        ? ( keeps => sub { $_[0] * 16 * Hostile::Bounds::MIB } )
+        : (),
+    };
 }
 
 1;

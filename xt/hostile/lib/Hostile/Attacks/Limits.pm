@@ -137,7 +137,8 @@ sub attacks {
         {
             my ( $more, $gets ) = @{$is};
             next if $name eq 'max_header_line' && $more > 1;
-            push @scripts, { pieces => [ $request->( $size + $more ) ], gets => $gets };
+            push @scripts,
+              sub { return { pieces => [ $request->( $size + $more ) ], gets => $gets } };
         }
     }
     my $count = @scripts;
@@ -146,7 +147,7 @@ sub attacks {
         what => "each limit less one, as it is, more one, and 16 times: $count requests",
         options => \%option,
         clients => [ 4 * $count, 40 * $count ],
-        client  => sub { $scripts[ $_[0] % $count ] },
+        client  => sub { $scripts[ $_[0] % $count ]->() },
         memory  =>
           sub { 4 * Hostile::Bounds::upload() + $_[0] * Hostile::Bounds::waiting() },
     };
