@@ -96,35 +96,17 @@ impl WriterThreads {
 
     /// Gives the write back where it cannot be done: after `finish`, or if no thread starts.
     pub(super) fn write(&self, write: Write) -> Result<(), Write> {
-        match self.entrance() {
-            Some(entrance) => {
-                entrance.push(None, Job::Write(write));
-                Ok(())
-            }
-            None => Err(write),
-        }
+        self.push(None, write, Job::Write)
     }
 
     /// Gives the work back likewise.
     pub(super) fn work(&self, work: Work) -> Result<(), Work> {
-        match self.entrance() {
-            Some(entrance) => {
-                entrance.push(work.file, Job::Work(work));
-                Ok(())
-            }
-            None => Err(work),
-        }
+        self.push(work.file, work, Job::Work)
     }
 
     /// Gives the directory back likewise.
     pub(super) fn sweep(&self, directory: OwnedFd) -> Result<(), OwnedFd> {
-        match self.entrance() {
-            Some(entrance) => {
-                entrance.push(None, Job::Sweep(directory));
-                Ok(())
-            }
-            None => Err(directory),
-        }
+        self.push(None, directory, Job::Sweep)
     }
 
     /// What was done since the last call.
@@ -143,6 +125,19 @@ impl WriterThreads {
 
     pub(super) fn removals(&self) -> Removals {
         Removals(self.clone())
+    }
+
+    fn push<T>(
+        &self,
+        series: Option<FileKey>,
+        object: T,
+        job: impl FnOnce(T) -> Job,
+    ) -> Result<(), T> {
+        let Some(entrance) = self.entrance() else {
+            return Err(object);
+        };
+        entrance.push(series, job(object));
+        Ok(())
     }
 
     /// If somebody does what is pushed.
@@ -172,13 +167,7 @@ impl Removals {
 
     /// Whether it will be done.
     pub(super) fn push(&self, location: Location) -> bool {
-        match self.0.entrance() {
-            Some(entrance) => {
-                entrance.push(None, Job::Remove(location));
-                true
-            }
-            None => false,
-        }
+        self.0.push(None, location, Job::Remove).is_ok()
     }
 }
 
