@@ -1,27 +1,22 @@
 //! The values of `Cookie` headers.
 
 use engine::form::cookies;
-use engine::form::urlencoded::Field;
 
 use crate::input::Input;
-use crate::urlencoded::{check_text, field_naively};
+use crate::urlencoded::{Pair, field_naively, pair};
 
 /// Checks the parser with what a fuzzer gives.
 pub fn check(data: &[u8]) {
     let mut input = Input::new(data);
     let most = input.below(6);
     let bytes = input.rest();
-    let cookies: Vec<_> = cookies::parse(bytes, most).collect();
+    let cookies: Vec<_> = cookies::parse(bytes, most).map(pair).collect();
     assert_eq!(cookies, read_naively(bytes, most));
     assert_eq!(cookies::has_cookies(bytes, most), !cookies.is_empty());
-    for cookie in &cookies {
-        check_text(&cookie.name);
-        cookie.value.iter().for_each(check_text);
-    }
 }
 
 /// All cookies; `most` is 0 for any number.
-pub fn read_naively(input: &[u8], most: u64) -> Vec<Field> {
+pub fn read_naively(input: &[u8], most: u64) -> Vec<Pair> {
     let cookies = split_naively(input, most as usize);
     cookies.iter().map(|cookie| field_naively(cookie)).collect()
 }

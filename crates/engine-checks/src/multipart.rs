@@ -1,18 +1,18 @@
 //! Bodies of `multipart/form-data` (RFC 7578, RFC 2046 §5.1).
 
-use engine::form::charset::{Text, is_valid};
-use engine::form::multipart::{Item, Multipart, MultipartError, Step, clean_file_name};
+use engine::form::multipart::{Item, Multipart, MultipartError, Step};
 use engine::limits::{Exceeded, Limits};
 
+use crate::charset::text_naively;
 use crate::input::{Input, pieces, single_bytes};
 
 /// What a body consists of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// Name and value.
-    Field(Vec<u8>, Text),
-    /// Name, file name and content.
-    File(Vec<u8>, Text, Vec<u8>),
+    /// Name, and value as text.
+    Field(Vec<u8>, Vec<u8>),
+    /// Name, file name as text, and content.
+    File(Vec<u8>, Vec<u8>, Vec<u8>),
 }
 
 /// All parts, or why the body is refused.
@@ -60,7 +60,7 @@ fn limits(input: &mut Input) -> Limits {
 }
 
 /// A file that is being read: its name, its file name, its content so far.
-type Begun = (Vec<u8>, Text, Vec<u8>);
+type Begun = (Vec<u8>, Vec<u8>, Vec<u8>);
 
 /// Offers a body piece by piece, as a connection does, and checks what each step promises.
 ///
@@ -80,12 +80,12 @@ pub fn read(boundary: &str, pieces: &[&[u8]], limits: &Limits) -> Parts {
             let Step { consumed, item } = multipart.next(&kept)?;
             match item {
                 Item::Field { name, value } => {
-                    assert!(file.is_none() && is_valid(value.as_bytes()));
-                    parts.push(Part::Field(name, value));
+                    assert!(file.is_none());
+                    parts.push(Part::Field(name, value.into_bytes()));
                 }
                 Item::FileStart { name, file_name } => {
-                    assert!(!file_name.is_empty() && is_valid(file_name.as_bytes()));
-                    assert!(file.replace((name, file_name, Vec::new())).is_none());
+                    let begun = (name, file_name.into_bytes(), Vec::new());
+                    assert!(file.replace(begun).is_none());
                 }
                 Item::FileData(range) => {
                     assert!(!range.is_empty() && range.end <= consumed);
@@ -167,8 +167,8 @@ fn take_part<'a>(
         return Err(Exceeded::FieldValue.into());
     }
     let part = match is_file {
-        true => Part::File(name, clean_file_name(file_name), content.to_vec()),
-        false => Part::Field(name, Text::decide(content.to_vec())),
+        true => Part::File(name, clean_naively(&file_name), content.to_vec()),
+        false => Part::Field(name, text_naively(content)),
     };
     match behind {
         Next::Nothing => Err(MultipartError::Truncated),
@@ -250,6 +250,21 @@ fn check_names(
         return Err(Exceeded::Files);
     }
     Ok(())
+}
+
+/// A file name that is fit for a directory.
+fn clean_naively(file_name: &[u8]) -> Vec<u8> {
+    let mut name = text_naively(file_name);
+    name.retain(|byte| *byte != 0);
+    for byte in &mut name {
+        if b"\t\n\x0b\r*/:<>?\\|".contains(byte) {
+            *byte = b'_';
+        }
+    }
+    match &name[..] {
+        b"" | b"." | b".." => b"_".to_vec(),
+        _ => name,
+    }
 }
 
 /// Name and file name in the head of a part; empty where there is none.

@@ -5,7 +5,9 @@ use engine::form::cookies;
 use engine::form::urlencoded::{self, Options};
 use engine::http::head_reader::{Parsed, parse};
 use engine::limits::{Exceeded, Limits};
+use engine_checks::charset::text_naively;
 use engine_checks::multipart::{self, Part};
+use engine_checks::urlencoded::pair;
 use engine_checks::{pieces, request_head};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -205,8 +207,8 @@ proptest! {
         let expected: Vec<Part> = sent
             .into_iter()
             .map(|(name, file_name, data)| match file_name {
-                Some(file_name) => Part::File(name.into(), (&file_name[..]).into(), data),
-                None => Part::Field(name.into(), Text::decide(data)),
+                Some(file_name) => Part::File(name.into(), file_name.into(), data),
+                None => Part::Field(name.into(), text_naively(&data)),
             })
             .collect();
         let limits = Limits::default();
@@ -221,7 +223,7 @@ proptest! {
         plus_as_space: bool,
     ) {
         let options = Options { max_fields, plus_as_space };
-        let fields: Vec<_> = urlencoded::parse(&input, &options).collect();
+        let fields: Vec<_> = urlencoded::parse(&input, &options).map(pair).collect();
         prop_assert_eq!(fields, engine_checks::urlencoded::read_naively(&input, &options));
     }
 
@@ -244,7 +246,7 @@ proptest! {
 
     #[test]
     fn cookies_are_those_of_a_naive_reading(input in soup(FIELD_PIECES), max in 0..5_u64) {
-        let cookies: Vec<_> = cookies::parse(&input, max).collect();
+        let cookies: Vec<_> = cookies::parse(&input, max).map(pair).collect();
         prop_assert_eq!(cookies, engine_checks::cookies::read_naively(&input, max));
     }
 
@@ -252,6 +254,7 @@ proptest! {
     fn every_text_is_valid_and_valid_bytes_stay(bytes in soup(&["\u{10ffff}", "ж", "a"])) {
         let text = Text::decide(bytes.clone());
         prop_assert!(is_valid(text.as_bytes()));
+        prop_assert_eq!(text.as_bytes(), text_naively(&bytes));
         prop_assert_eq!(is_valid(&bytes), text.as_bytes() == bytes);
         if std::str::from_utf8(&bytes).is_ok() {
             prop_assert_eq!(text.into_bytes(), bytes);

@@ -122,11 +122,11 @@ fn check_part(received: &Received, sent: &Part) {
     match (received, sent) {
         (Received::Field(name, value), Part::Field(sent_name, sent_value)) => {
             assert_eq!(name, sent_name);
-            assert_eq!(value, sent_value.as_bytes());
+            assert_eq!(value, sent_value);
         }
         (Received::File(name, file_name, content), Part::File(sent_name, sent_file_name, data)) => {
             assert_eq!(name, sent_name);
-            assert_eq!(file_name, sent_file_name.as_bytes());
+            assert_eq!(file_name, sent_file_name);
             assert!(
                 content.as_ref().is_none_or(|content| content == data),
                 "{received:?}"
