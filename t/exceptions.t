@@ -30,7 +30,7 @@ for my $backend ( backends() ) {
                   if $file->name eq 'b.txt';
             }
         );
-        $server->upload(@PARTS);
+        is $server->upload(@PARTS)->{body}, 'page', 'the request is served';
         $server->await($_) for qw(fh save);
         is $server->request( GET => '/' )->{body}, 'page', 'the server goes on';
         $server->stop(

@@ -10,7 +10,7 @@ use POSIX ();
 use Test::More;
 
 use lib "$FindBin::Bin/lib";
-use TestServer qw(backends report upload_bytes);
+use TestServer qw(backends eventually report upload_bytes);
 
 my @PART = ( { name => 'file', file_name => 'a', content => 'x' x 100_000 } );
 
@@ -103,8 +103,17 @@ for my $backend ( backends() ) {
                 report( child => $pid ) if $pid;
             }
         );
+        my $client = $server->connect;
+        $client->send('GET ');
+        $client->drained or die 'The server does not read';
         is $server->upload(@PART)->{body}, 'done', 'the request is answered once';
         my $pid = $server->await('child');
+      SKIP: {
+            skip 'no /proc/net/tcp', 2 if !-r '/proc/net/tcp';
+            ok connections_held( $server, $server->pid ), 'the parent has its client';
+            ok eventually( sub { !connections_held( $server, $pid ) } ),
+              'the child has let go of it';
+        }
         is $server->upload(@PART)->{body}, 'done', 'others are served' for 1 .. 20;
         kill TERM => $pid;
         is $server->await('ended'),        0,      'the child ends well';
@@ -185,4 +194,16 @@ sub start {
         },
         backend => $backend
     );
+}
+
+# How many connections of the server's clients this process has open. See proc(5).
+sub connections_held {
+    my ( $server, $pid ) = @_;
+    my $port = sprintf '%04X', $server->port;
+    open my $sockets, '<', '/proc/net/tcp' or die "/proc/net/tcp: $!";
+    my @established = grep { $_->[1] =~ /:$port\z/ && $_->[3] eq '01' }
+      map { [split] } readline $sockets;
+    my %inodes = map { $_->[9] => 1 } @established;
+    my @links  = map { readlink($_) // q{} } glob "/proc/$pid/fd/*";
+    return scalar grep { /\Asocket:\[(\d+)\]\z/ && $inodes{$1} } @links;
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env perl
-# Signals by the thousand while uploads run: calls that they interrupt are made again, perl's
+# Signals without a pause while uploads run: calls that they interrupt are made again, perl's
 # handlers run on perl's thread and between its operations, and every file is whole.
 
 use strict;

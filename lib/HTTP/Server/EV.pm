@@ -897,8 +897,9 @@ Do not keep a file in this directory under its temporary name.
 
 =head2 Processes
 
-A child of C<fork> lets go of its parent's connections and files, wherever it was forked:
-to exit, to run a program or to do something else, it needs no care. If it returns to
+A child of C<fork> needs no care, wherever it was forked: to exit, to run a program or to
+do something else. It holds its parent's connections and files until it ends or returns to
+the loop, and nobody waits for that. If it returns to
 the loop, it goes on listening on the sockets of its parent; stop the listeners there if
 it should not. It may listen on sockets of its own. Programs that are run inherit no
 descriptor of the server.

@@ -98,3 +98,25 @@ fn path_of(directory: &Path, name: &str) -> PathBuf {
     path.push(name);
     PathBuf::from(path)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn nothing_that_is_there_is_opened_or_followed() {
+        let directory = tempfile::tempdir().unwrap();
+        let [file, target, link] =
+            ["file", "target", "link"].map(|name| directory.path().join(name));
+        fs::write(&file, "others'").unwrap();
+        symlink(&target, &link).unwrap();
+        for path in [&file, &link] {
+            let error = create_at(path, PRIVATE).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        }
+        assert_eq!(fs::read(&file).unwrap(), b"others'");
+        assert!(!target.exists());
+    }
+}

@@ -135,6 +135,19 @@ mod tests {
         assert_eq!(names.len(), 2000);
     }
 
+    /// Any two that are as good as random have 62 kinds of characters at each place in so many.
+    #[test]
+    fn each_random_character_may_be_any() {
+        let tag = Tag::random().unwrap();
+        let names: Vec<_> = (0..2000).map(|_| claimed(tag).unwrap()).collect();
+        for place in TAG_LENGTH..RANDOM_END {
+            let mut kinds: Vec<_> = names.iter().map(|name| name.as_bytes()[place]).collect();
+            kinds.sort_unstable();
+            kinds.dedup();
+            assert_eq!(kinds.len(), ALPHABET.len(), "at {place}");
+        }
+    }
+
     #[test]
     fn an_unclaimed_name_has_no_owner() {
         for _ in 0..1000 {

@@ -5,6 +5,8 @@ package Hostile::Attacks::Readers;
 use strict;
 use warnings;
 
+use TestServer qw(chunked kept_request_bytes multipart multipart_type);
+
 use Hostile::Bounds;
 use Hostile::Target;
 
@@ -18,7 +20,15 @@ sub get {
 # A small window: most of a reply stays with the server.
 my %NEVER = ( reads => 0, room => 16_384 );
 
+# In chunks, so that its end is not known before it has come.
+sub upload {
+    my $body = multipart( { name => 'f', file_name => 'f', content => 'x' x 2_000_000 } );
+    my %header = ( 'Content-Type' => multipart_type(), 'Transfer-Encoding' => 'chunked' );
+    return kept_request_bytes( POST => '/form', \%header ) . chunked( $body, 1_000 );
+}
+
 sub attacks {
+    my $bytes;
     return (
         {
             name    => 'large-unread',
@@ -50,6 +60,25 @@ sub attacks {
             },
             read_after => 5,
             memory     => sub { $_[0] * Hostile::Bounds::reply(65_536) },
+        },
+        {
+            name    => 'ahead-of-upload',
+            what    => 'requests sent ahead, behind uploads in chunks, no reply read',
+            options => { write_timeout => 3 },
+            clients => [ 100, 500 ],
+            client  => sub {
+                $bytes //= upload() . get('/large/65536') x 25_000;
+                return {
+                    %NEVER,
+                    pieces  => [$bytes],
+                    replies => 25_001,
+                    gets    => qr/^(?:nothing|200(?: x \d+)?)$/
+                };
+            },
+            read_after => 5,
+            memory     => sub {
+                $_[0] * ( Hostile::Bounds::reply(65_536) + Hostile::Bounds::MIB );
+            },
         },
         {
             name    => 'refused-unread',
