@@ -448,6 +448,9 @@ impl World {
 /// takes it. Returns how the last of them ends, and the status of a refusal behind them.
 fn check_replies(client: &Client, requests: &[&Known]) -> (End, Option<u16>) {
     let mut stream = &client.received[..];
+    if client.vanished {
+        stream = reply::without_cut_head(stream);
+    }
     let mut end = End::Next;
     for (index, known) in requests.iter().enumerate() {
         assert!(index == 0 || known.id.number() > requests[index - 1].id.number());

@@ -210,6 +210,19 @@ fn has_mark(head: &[u8]) -> bool {
     head.windows(10).any(|ten| ten == b"X-Request:")
 }
 
+/// What a client has got that is gone, but for a head at the end that is not whole.
+pub(super) fn without_cut_head(stream: &[u8]) -> &[u8] {
+    const BEGINNING: &[u8] = b"HTTP/1.1 ";
+    let begins = |&at: &usize| {
+        let rest = &stream[at..];
+        rest.starts_with(BEGINNING) || BEGINNING.starts_with(rest)
+    };
+    match (0..stream.len()).rev().find(begins) {
+        Some(at) if split_head(&stream[at..]).is_none() => &stream[..at],
+        _ => stream,
+    }
+}
+
 /// Whether more should follow of what stands at the end, which is no reply of the application.
 pub(super) fn is_cut(stream: &[u8]) -> bool {
     match split_head(stream) {
