@@ -235,8 +235,8 @@ sub attack {
     my @reply      = $is_refused ? ( gets => $gets ) : ( gets => '200', body => $gets );
     my $script;
 
-# What may be kept of one round that was not kept of another: a normal client's read buffer,
-# or all of those that uploads share.
+    # What may be kept of one round and not of another: a normal client's, or all that
+    # uploads share.
     my $buffers = $kind eq 'upload' ? 17 : 2;
     return {
         name    => $name,
