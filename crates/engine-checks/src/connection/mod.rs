@@ -415,12 +415,14 @@ impl World {
             if !self.engine.is_active() {
                 return;
             }
+            let before = self.application.progress();
             self.behave();
             for index in 0..self.application.requests.len() {
                 self.application.finish(&mut self.engine, index);
             }
             self.settle();
-            if self.engine.is_active() {
+            // What has come is the application's to answer, in the next round.
+            if self.engine.is_active() && before == self.application.progress() {
                 let wait = self.engine.wait_time().unwrap_or(PATIENCE);
                 self.is_readable(wait.min(PATIENCE));
             }
