@@ -62,12 +62,15 @@ sub try_all {
     my @outcomes = map { $server->run($_) } @SCENARIOS, @SCENARIOS;
     my $injected = $faults->injected('memory');
     $faults->clear;
+    $count{$_}++ for @outcomes;
     is_deeply [ map { wrongs( $server, $options, 1, $_ ) } @outcomes ], [],
       "none for a while: @outcomes";
 
     is $server->end_neighbour, 'served', 'a neighbour';
     $server->run($_) eq 'served' or fail "$_ is served afterwards" for @SCENARIOS;
     note join q{, }, map { "$count{$_} $_" } sort keys %count;
+
+    # Alone, a failure may be made up for: of a buffer, when another has just come back.
     my $refusal = $options->{error_responses} ? 'refused' : 'closed';
     cmp_ok $count{$refusal} || 0,   '>', 0,  "some was $refusal";
     cmp_ok $injected,               '>', 0,  'and some for a while';
