@@ -121,8 +121,7 @@ sub send {
             $sent += $count;
         }
         elsif ( $! == EAGAIN ) {
-            IO::Select->new( $self->{socket} )->can_write($TestServer::DEADLINE)
-              or croak "The server takes nothing after $sent bytes";
+            $self->_await_room or croak "The server takes nothing after $sent bytes";
         }
         else {
             return 0 if $! == EPIPE || $! == ECONNRESET;
@@ -167,6 +166,12 @@ sub unread_by_server {
         croak "sock_diag: $!";
     }
     return unpack 'x16 x4 x48 x4 L', $answer;
+}
+
+# Whether more can be sent, waiting for it.
+sub _await_room {
+    my ($self) = @_;
+    return scalar IO::Select->new( $self->{socket} )->can_write($TestServer::DEADLINE);
 }
 
 # A body in chunks, without the trailers. See RFC 9112, section 7.1.

@@ -5,6 +5,7 @@ package Soak::Connection;
 use strict;
 use warnings;
 
+use IO::Select ();
 use IO::Socket::INET;
 use IO::Socket::IP;
 use IO::Socket::UNIX;
@@ -68,6 +69,21 @@ sub send_slowly {
         sleep rand 0.004;
     }
     return 1;
+}
+
+# Reads meanwhile: a server that cannot be rid of its replies takes no further requests.
+# See RFC 9112, section 9.3.2.
+sub _await_room {
+    my ($self) = @_;
+    my $socket = IO::Select->new( $self->{socket} );
+    while ( !$self->{ended} ) {
+        my ( $readable, $writable ) =
+          IO::Select->select( $socket, $socket, undef, $TestServer::DEADLINE )
+          or return 0;
+        return 1 if @{$writable};
+        $self->_receive;
+    }
+    return $self->SUPER::_await_room;
 }
 
 1;
