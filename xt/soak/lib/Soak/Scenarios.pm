@@ -332,7 +332,7 @@ sub check_reply {
         $count{'refused as asked'}++;
         return;
     }
-    if ( $request->{uncertain} && !defined $response->{headers}{'content-length'} ) {
+    if ( may_be_cut( $address, $request, $response ) ) {
         $right = substr $request->{text}, 0, length $response->{body};
         return compare( 'the reply that may be cut', $response->{body}, $right );
     }
@@ -346,6 +346,14 @@ sub check_reply {
     $count{'files checked'}      += @{ $request->{files} };
     $count{'file bytes checked'} += length $_->{content} for @{ $request->{files} };
     return;
+}
+
+# Of a reply that ends with its connection nobody sees that the worker was killed meanwhile.
+sub may_be_cut {
+    my ( $address, $request, $response ) = @_;
+    return 0 if defined $response->{headers}{'content-length'};
+    return 1 if $request->{uncertain};
+    return $address->{cuts} && !$response->{headers}{'transfer-encoding'};
 }
 
 sub check_head {
