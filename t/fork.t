@@ -155,6 +155,35 @@ subtest 'A child without a free descriptor leaves the server to its parent' => s
     );
 };
 
+subtest 'A client of a request that is dropped does not wait for a child' => sub {
+    pipe my $gate, my $key or die "pipe: $!";
+    my $server = TestServer->start(
+        sub {
+            my ($server) = @_;
+            $server->listen(
+                sub { },
+                {
+                    on_multipart => sub {
+                        my ($cgi) = @_;
+                        defined( my $pid = fork ) or die "fork: $!";
+                        if ( !$pid ) {
+                            close $key;
+                            sysread $gate, my $byte, 1;
+                            POSIX::_exit(0);
+                        }
+                        $cgi->drop;
+                    }
+                }
+            );
+        }
+    );
+    my $client = $server->connect;
+    my %part   = ( name => 'file', file_name => 'a', content => 'x' x 30_000_000 );
+    ok !$client->send( upload_bytes( \%part ) ), 'it is cut off while it sends';
+    syswrite $key, 'x';
+    $server->stop;
+};
+
 subtest 'cleanup_on_destroy is not for children' => sub {
     my $server = TestServer->start(
         sub {

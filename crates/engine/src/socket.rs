@@ -232,6 +232,20 @@ pub(crate) fn shut_down_sending(socket: &OwnedFd) {
     rustix::net::shutdown(socket, Shutdown::Write).ok();
 }
 
+/// Ends the connection whoever else has its socket: the peer is told that nothing more comes, and
+/// what it sends from now on is answered by a reset. It would not get to send anything while what
+/// it has sent before fills its window. Failing means that the peer is gone already.
+pub(crate) fn shut_down(socket: &OwnedFd) {
+    if rustix::net::shutdown(socket, Shutdown::Both).is_err() {
+        return;
+    }
+    let mut unread = [0; 16 * 1024];
+    while matches!(
+        rustix::net::recv(socket, &mut unread, RecvFlags::DONTWAIT),
+        Ok((1.., _))
+    ) {}
+}
+
 /// Whether the process or the system has no descriptor left.
 pub(crate) fn is_short_of_descriptors(error: &io::Error) -> bool {
     matches!(

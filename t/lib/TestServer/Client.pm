@@ -168,7 +168,7 @@ sub unread_by_server {
     return unpack 'x16 x4 x48 x4 L', $answer;
 }
 
-# Whether more can be sent, waiting for it.
+# Whether more can be sent, waiting for it; a subclass may read meanwhile.
 sub _await_room {
     my ($self) = @_;
     return scalar IO::Select->new( $self->{socket} )->can_write($TestServer::DEADLINE);

@@ -185,7 +185,7 @@ impl Engine {
             deregister(&self.poll, &connection.socket);
         }
         if connection.forked && !connection.duplicated {
-            socket::shut_down_sending(&connection.socket);
+            socket::shut_down(&connection.socket);
         }
         drop(connection);
         self.resume_listeners();
