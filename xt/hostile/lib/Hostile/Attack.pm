@@ -31,15 +31,15 @@ my $MOST_CONNECTING = 200;
 #   clients      how many by default, and how many with --full
 #   client       a sub that returns the script of the client of this number, see Hostile::Client
 #   memory       a sub that returns how many bytes so many clients may cost
-#   keeps        a sub that returns how much of it perl keeps for later variables, where that is much
+#   keeps        a sub that returns how much of it may stay besides what every attack may leave
 #   visitors     0 where normal clients cannot be served meanwhile
 #   again        bytes by which memory may differ when it is performed again
 #   descriptors  how many each client takes, with its files, in the mean; 1 by default
-#   read_after   seconds after which those that do not read begin to
+#   reads_last   1 where those that do not read begin to once the server has closed them all
 #
 # It is performed again until a normal client was served meanwhile. Returns a hash: clients (of
-# all rounds), growth (of memory, by the second one), outcomes, seconds (of the attack, and of the server's processor),
-# memory (bound, peak, after), visits, and the list of breaches.
+# all rounds), growth (of memory, by the second one), outcomes, seconds (of the attack, and of the
+# server's processor), memory (bound, peak, after), visits, and the list of breaches.
 sub perform {
     my ( $entry, $count ) = @_;
     my $target = Hostile::Target->start( $entry->{options} || {} );
@@ -73,9 +73,9 @@ sub perform {
         push @{ $result{breaches} }, 'no normal client was served meanwhile'
           if !$result{visits}{under};
     }
-    my $shared = Hostile::Bounds::shared();
-    my $bound  = $shared + $entry->{memory}->($count);
-    my $keeps  = $shared + ( $entry->{keeps} ? $entry->{keeps}->($count) : 0 );
+    my $bound = Hostile::Bounds::shared() + $entry->{memory}->($count);
+    my $keeps =
+      Hostile::Bounds::kept() + ( $entry->{keeps} ? $entry->{keeps}->($count) : 0 );
     _check_memory( $target, \%result, $memory, $peak, $bound, $keeps );
     eventually( sub { $target->descriptors <= $descriptors } )
       or push @{ $result{breaches} }, 'descriptors stay open';
@@ -131,9 +131,15 @@ sub _attack {
     };
     my $late = EV::timer( $entry->{deadline} || $DEADLINE, 0, sub { EV::break() } );
     my $reading;
-    if ( my $after = $entry->{read_after} ) {
-        $reading = EV::timer( $after, 0, sub { $_->read_on for values %clients } );
-    }
+    $reading = EV::timer(
+        1, 0.25,
+        sub {
+            return if $begun < $count || $connecting;
+            return if $target->has_open( map { $_->port } values %clients );
+            undef $reading;
+            $_->read_on for values %clients;
+        }
+    ) if $entry->{reads_last};
     $begin->();
     EV::run();
     push @{ $result->{breaches} }, ( $count - $ended ) . ' clients wait still'

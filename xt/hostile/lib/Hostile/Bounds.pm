@@ -32,12 +32,17 @@ my $OBJECT     = 16 * KIB;
 my $HEADER     = 600;
 my $PART       = 1.5 * KIB;
 
-# Read buffers of uploads, one of all others, output, heads, what the threads have to write
-# (that is in read buffers), and what the allocator keeps.
-my $SHARED = ( 16 + 1 + 4 + 4 + 8 ) * MIB;
+# Read buffers of uploads (also what the threads have to write is in them), one of all others,
+# output, heads, and what the allocator keeps, in MiB.
+my ( $UPLOADS, $OTHERS, $OUTPUT, $HEADS, $ALLOCATOR ) = ( 16, 1, 4, 4, 8 );
 
-# What is shared by all connections.
-sub shared { return $SHARED }
+# What is shared by all connections; what of that stays where nobody uploads much, and what
+# besides where many do.
+sub shared { return ( $UPLOADS + $OTHERS + $OUTPUT + $HEADS + $ALLOCATOR ) * MIB }
+
+sub kept { return ( $OTHERS + $OUTPUT + $HEADS ) * MIB }
+
+sub kept_of_uploads { return $UPLOADS * MIB }
 
 # A connection whose head is being received: what was sent of it, in a buffer that grows by
 # doubling.

@@ -10,7 +10,7 @@ use Carp   qw(croak);
 use EV     ();
 use Errno  qw(EAGAIN EINPROGRESS EINTR);
 use Socket qw(AF_INET IPPROTO_TCP MSG_OOB SOCK_NONBLOCK SOCK_STREAM SOL_SOCKET SO_ERROR
-  SO_LINGER SO_RCVBUF SO_REUSEADDR TCP_NODELAY inet_aton pack_sockaddr_in);
+  SO_LINGER SO_RCVBUF SO_REUSEADDR TCP_NODELAY inet_aton pack_sockaddr_in unpack_sockaddr_in);
 
 my $LARGEST_WRITE = 256 * 1024;
 my $LARGEST_READ  = 1024 * 1024;
@@ -70,6 +70,13 @@ sub breach {
 }
 
 sub is_connected { return $_[0]{connected} }
+
+# Its own port, while it has one.
+sub port {
+    my ($self) = @_;
+    my $socket = $self->{socket} or return 0;
+    return ( unpack_sockaddr_in( getsockname $socket ) )[0];
+}
 
 # Ends it, if it goes on still.
 sub end {

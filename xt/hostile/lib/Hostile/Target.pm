@@ -11,6 +11,10 @@ use Digest::MD5 ();
 
 use TestServer qw(eventually);
 
+# In these states a connection that no process has is not accepted yet: ESTABLISHED, SYN_RECV and
+# CLOSE_WAIT. See include/net/tcp_states.h of Linux.
+my %IS_WAITING = map { $_ => 1 } qw(01 03 08);
+
 # Hostile::Target->start( \%options_of_listen, %options_of_TestServer )
 sub start {
     my ( $class, $options, @option ) = @_;
@@ -68,6 +72,21 @@ sub nanoseconds {
 }
 
 sub descriptors { return $_[0]{server}->descriptors }
+
+# Whether it has not closed yet what is connected to any of these ports. See proc(5).
+sub has_open {
+    my ( $self, @ports ) = @_;
+    my %is_of  = map { $_ => 1 } @ports;
+    my $listen = sprintf '%04X', $self->port;
+    open my $sockets, '<', '/proc/net/tcp' or croak "/proc/net/tcp: $!";
+    while ( my $line = readline $sockets ) {
+        my ( undef, $local, $remote, $state, $inode ) =
+          ( split q{ }, $line )[ 0 .. 3, 9 ];
+        next     if $local !~ /:$listen\z/ || !$is_of{ hex substr $remote, -4 };
+        return 1 if $inode                 || $IS_WAITING{$state};
+    }
+    return 0;
+}
 
 # Waits until its memory is no more than this; returns how much it is.
 sub await_memory {

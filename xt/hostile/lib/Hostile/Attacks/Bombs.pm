@@ -249,10 +249,11 @@ sub attack {
         memory => sub { $_[0] * $BOUND{$kind}->( %{ $options || {} } ) },
         again  => $buffers * Hostile::Bounds::MIB,
 
-        # Of 100,000 variables at once.
-        $name eq 'parts-let'
-        ? ( keeps => sub { $_[0] * 16 * Hostile::Bounds::MIB } )
-        : (),
+        # And of 100,000 variables at once.
+        keeps => sub {
+            return $_[0] * 16 * Hostile::Bounds::MIB if $name eq 'parts-let';
+            return $kind eq 'upload' ? Hostile::Bounds::kept_of_uploads() : 0;
+        },
     };
 }
 

@@ -150,6 +150,7 @@ sub attacks {
         client  => sub { $scripts[ $_[0] % $count ]->() },
         memory  =>
           sub { 4 * Hostile::Bounds::upload() + $_[0] * Hostile::Bounds::waiting() },
+        keeps => \&Hostile::Bounds::kept_of_uploads,
     };
 }
 

@@ -42,7 +42,7 @@ sub attacks {
                     gets   => 'nothing'
                 };
             },
-            read_after => 5,
+            reads_last => 1,
             memory     => sub { $_[0] * Hostile::Bounds::reply( 8 * $MIB ) },
         },
         {
@@ -58,7 +58,7 @@ sub attacks {
                     gets    => qr/^(?:nothing|200(?: x \d+)?)$/
                 };
             },
-            read_after => 5,
+            reads_last => 1,
             memory     => sub { $_[0] * Hostile::Bounds::reply(65_536) },
         },
         {
@@ -75,10 +75,11 @@ sub attacks {
                     gets    => qr/^(?:nothing|200(?: x \d+)?)$/
                 };
             },
-            read_after => 5,
+            reads_last => 1,
             memory     => sub {
                 $_[0] * ( Hostile::Bounds::reply(65_536) + Hostile::Bounds::MIB );
             },
+            keeps => \&Hostile::Bounds::kept_of_uploads,
         },
         {
             name    => 'refused-unread',
@@ -92,7 +93,7 @@ sub attacks {
                     gets   => qr/^(?:nothing|400)$/
                 };
             },
-            read_after => 6,
+            reads_last => 1,
             memory     => sub { $_[0] * Hostile::Bounds::waiting() },
         },
         {
