@@ -1,7 +1,8 @@
 package FaultyApplication;
 
 # An application that uses all of the server, in which system calls fail: it answers with what it
-# was given, or says that it could not. TestServer loads the module, in the server's process alone.
+# was given, or says that it could not. HTTP::Server::EV is loaded by TestServer, and in the server's
+# process alone.
 
 use strict;
 use warnings;

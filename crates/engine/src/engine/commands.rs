@@ -162,7 +162,7 @@ impl Engine {
 
     /// All output is to be sent, and [`Event::Drained`] to come when it is, or when it never
     /// will be. Until it has come, a further call adds nothing. The reply may be finished, and
-    /// be waited for all the same; once nothing is left of it, each call is answered at once.
+    /// be waited for all the same; once nothing is left of it, the event comes at once.
     pub fn notify_drained(&mut self, request: RequestId) {
         let connection = self.connections.get_mut(request.slot);
         match connection.filter(|found| found.request == request) {

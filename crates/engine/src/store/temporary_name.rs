@@ -135,7 +135,7 @@ mod tests {
         assert_eq!(names.len(), 2000);
     }
 
-    /// Any two that are as good as random have 62 kinds of characters at each place in so many.
+    /// By mere chance one of the 62 is missing somewhere once in more than ten billion runs.
     #[test]
     fn each_random_character_may_be_any() {
         let tag = Tag::random().unwrap();
