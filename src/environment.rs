@@ -33,6 +33,20 @@ const SERVER_KEYS: [&[&[u8]]; 14] = [
     &[b"GATEWAY_INTERFACE"],
 ];
 
+/// Said by other servers, which applications may ask for: no header of a client is found under them.
+const KEYS_OF_OTHER_SERVERS: [&[u8]; 10] = [
+    b"AUTH_TYPE",
+    b"DOCUMENT_ROOT",
+    b"PATH_TRANSLATED",
+    b"REMOTE_HOST",
+    b"REMOTE_IDENT",
+    b"REMOTE_USER",
+    b"REQUEST_SCHEME",
+    b"SCRIPT_FILENAME",
+    b"SERVER_ADDR",
+    b"SERVER_ADMIN",
+];
+
 /// The element `headers`.
 pub struct Environment(pub Rc<Source>);
 
@@ -184,7 +198,7 @@ fn add_header(
     value: &Scalar,
     from_dashes: &HashSet<Vec<u8>>,
 ) -> Result<()> {
-    if !name.starts_with(b"HTTP_") && !SERVER_KEYS.iter().any(|keys| keys.contains(&name)) {
+    if !is_key_of_servers(name) {
         hash.insert(name, value.clone())?;
     }
     let mut key = capitals(name);
@@ -196,6 +210,12 @@ fn add_header(
         return Ok(());
     }
     hash.insert(key, value.clone())
+}
+
+fn is_key_of_servers(name: &[u8]) -> bool {
+    name.starts_with(b"HTTP_")
+        || SERVER_KEYS.iter().any(|keys| keys.contains(&name))
+        || KEYS_OF_OTHER_SERVERS.contains(&name)
 }
 
 /// `HTTP_` and the name in capitals.

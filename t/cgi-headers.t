@@ -223,6 +223,13 @@ subtest 'No header overwrites it' => sub {
     isnt $false->{REMOTE_PORT}, 'false', 'REMOTE_PORT';
     is $server->seen( head('Remote_Addr: mine') )->{Remote_Addr}, 'mine',
       'another case is another name';
+    for my $key (
+        qw(REMOTE_USER AUTH_TYPE REMOTE_HOST DOCUMENT_ROOT SERVER_ADDR REQUEST_SCHEME))
+    {
+        my $headers = $server->seen( head("$key: mine") );
+        ok !exists $headers->{$key}, "$key, which this server never says";
+        is $headers->{"HTTP_$key"}, 'mine', 'it has its own place';
+    }
 };
 
 subtest 'CONTENT_TYPE and CONTENT_LENGTH' => sub {
