@@ -5,11 +5,12 @@
 use strict;
 use warnings;
 
+use File::Temp ();
 use FindBin;
 use Test::More;
 
 use lib "$FindBin::Bin/lib";
-use TestServer qw(backends report request_bytes upload_bytes without_repeats);
+use TestServer qw(backends output_of report request_bytes upload_bytes without_repeats);
 
 subtest 'The loop ends when every listener is stopped' => sub {
     my $server = TestServer->start(
@@ -21,6 +22,25 @@ subtest 'The loop ends when every listener is stopped' => sub {
     );
     $server->ended;
 };
+
+# Without watchers of others: EV's own do not survive this.
+for my $then ( 'nothing', 'EV::default_loop' ) {
+    my $directory = File::Temp->newdir( 'loop-XXXXXXXX', TMPDIR => 1 );
+    my $program   = <<"PROGRAM";
+use EV;
+use HTTP::Server::EV;
+my \$server = HTTP::Server::EV->new( { tmp_path => '$directory' } );
+my \$listener = \$server->listen( 'unix:$directory/socket', sub { } );
+END { print "end" }
+EV::default_destroy();
+$then() if '$then' ne 'nothing';
+PROGRAM
+    for my $way ( q{}, '$listener->stop', 'undef $server', 'fork; wait' ) {
+        is output_of( $^X, '-Ilib', '-e', "$program$way" ),
+          $way =~ /fork/ ? 'endend' : 'end',
+          "A program ends as it should after EV::default_destroy, $then, $way";
+    }
+}
 
 subtest 'The loop goes on for a listener made in the last callback of others' => sub {
     my $server = TestServer->start(

@@ -30,12 +30,14 @@ struct perl_ev_watchers {
     ev_idle idle;
     ev_prepare prepare;
     ev_fork forked;
+    ev_cleanup loop_ending;
     const perl_ev_guest_functions *functions;
     void *guest;
     int holds_loop;
     int was_ready; /* by itself, not because it asked for a round; since `prepare` */
     int callbacks_running;
     int stopped;
+    int loop_has_ended; /* EV::default_destroy: there is nothing left that the watchers are in */
 };
 
 static perl_ev_fork_counts fork_counts;
@@ -46,13 +48,19 @@ default_loop(void)
     return GEVAPI->default_loop;
 }
 
+static int
+has_default_loop(void)
+{
+    return GEVAPI && default_loop();
+}
+
 /* Runs in the child of every fork(), of Perl's or of a C library's: libev is
  * told here, since its own handler is missing from some builds. */
 static void
 note_fork_in_child(void)
 {
     fork_counts.led_here++;
-    if (GEVAPI && default_loop())
+    if (has_default_loop())
         ev_loop_fork(default_loop());
 }
 
@@ -195,7 +203,7 @@ on_prepare(EV_P_ ev_prepare *watcher, int events)
     watchers->functions->prepare(interpreter, watchers->guest, &sleep);
     if (owes_round(watchers))
         sleep.seconds = 0;
-    if (!watchers->stopped)
+    if (!watchers->stopped && !watchers->loop_has_ended)
         arrange(watchers, &sleep);
     leave_callback(watchers, interpreter);
 }
@@ -211,6 +219,14 @@ on_fork(EV_P_ ev_fork *watcher, int events)
     watchers->callbacks_running++;
     watchers->functions->forked(interpreter, watchers->guest);
     leave_callback(watchers, interpreter);
+}
+
+static void
+on_loop_ending(EV_P_ ev_cleanup *watcher, int events)
+{
+    PERL_UNUSED_VAR(loop);
+    PERL_UNUSED_VAR(events);
+    ((perl_ev_watchers *)watcher->data)->loop_has_ended = 1;
 }
 
 int
@@ -250,12 +266,14 @@ perl_ev_start(const perl_ev_guest_functions *functions, void *guest, int descrip
     ev_idle_init(&watchers->idle, on_idle);
     ev_prepare_init(&watchers->prepare, on_prepare);
     ev_fork_init(&watchers->forked, on_fork);
+    ev_cleanup_init(&watchers->loop_ending, on_loop_ending);
     /* Below this priority an idle watcher starves while anything else is busy. */
     ev_set_priority(&watchers->idle, EV_MAXPRI);
     /* EV makes `data` of every watcher an SV pointer; in watchers of C's own it never
      * looks at it. */
     watchers->readable.data = watchers->timer.data = watchers->idle.data =
-        watchers->prepare.data = watchers->forked.data = (SV *)watchers;
+        watchers->prepare.data = watchers->forked.data =
+            watchers->loop_ending.data = (SV *)watchers;
 
     ev_io_start(default_loop(), &watchers->readable);
     ev_unref(default_loop());
@@ -263,12 +281,16 @@ perl_ev_start(const perl_ev_guest_functions *functions, void *guest, int descrip
     ev_unref(default_loop());
     ev_fork_start(default_loop(), &watchers->forked);
     ev_unref(default_loop());
+    /* libev counts no reference for this kind. */
+    ev_cleanup_start(default_loop(), &watchers->loop_ending);
     return watchers;
 }
 
 void
 perl_ev_watch(perl_ev_watchers *watchers, int descriptor)
 {
+    if (watchers->loop_has_ended)
+        return;
     ev_io_stop(default_loop(), &watchers->readable);
     ev_io_set(&watchers->readable, descriptor, EV_READ);
     ev_io_start(default_loop(), &watchers->readable);
@@ -277,12 +299,14 @@ perl_ev_watch(perl_ev_watchers *watchers, int descriptor)
 void
 perl_ev_wake(perl_ev_watchers *watchers)
 {
+    if (watchers->loop_has_ended)
+        return;
     hold_loop(watchers, 1);
     start_idle(watchers);
 }
 
-void
-perl_ev_stop(perl_ev_watchers *watchers)
+static void
+leave_loop(perl_ev_watchers *watchers)
 {
     hold_loop(watchers, 0);
     stop_idle(watchers);
@@ -293,6 +317,14 @@ perl_ev_stop(perl_ev_watchers *watchers)
     ev_prepare_stop(default_loop(), &watchers->prepare);
     ev_ref(default_loop());
     ev_fork_stop(default_loop(), &watchers->forked);
+    ev_cleanup_stop(default_loop(), &watchers->loop_ending);
+}
+
+void
+perl_ev_stop(perl_ev_watchers *watchers)
+{
+    if (!watchers->loop_has_ended)
+        leave_loop(watchers);
     watchers->stopped = 1;
     if (watchers->callbacks_running == 0)
         free(watchers);
@@ -301,14 +333,14 @@ perl_ev_stop(perl_ev_watchers *watchers)
 double
 perl_ev_now(void)
 {
-    return GEVAPI ? ev_now(default_loop()) : 0;
+    return has_default_loop() ? ev_now(default_loop()) : 0;
 }
 
 unsigned int
 perl_ev_depth(void)
 {
     /* EV's own macro names no loop. */
-    return GEVAPI ? GEVAPI->depth(default_loop()) : 0;
+    return has_default_loop() ? GEVAPI->depth(default_loop()) : 0;
 }
 
 perl_ev_fork_counts
