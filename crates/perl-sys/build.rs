@@ -26,11 +26,12 @@ const QUESTION: &str = r#"
 "#;
 
 /// The map of them is in `shim/shim.h`.
-const SOURCES: [&str; 6] = [
+const SOURCES: [&str; 7] = [
     "shim/guard.c",
     "shim/lazy.c",
     "shim/operations.c",
     "shim/reuse.c",
+    "shim/signals.c",
     "shim/values.c",
     "shim/trampolines.c",
 ];

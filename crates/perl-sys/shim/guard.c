@@ -25,10 +25,9 @@ static void hold_back(pTHX_ int jump)
     pending.restart_environment = PL_restartjmpenv;
 }
 
-void perl_shim_leave(void *perl)
+void perl_shim_go_on(pTHX)
 {
     struct pending held = pending;
-    dSHIM;
 
     if (!held.jump)
         return;
@@ -38,6 +37,14 @@ void perl_shim_leave(void *perl)
     PL_restartop = held.restart_op;
     PL_restartjmpenv = held.restart_environment;
     JMPENV_JUMP(held.jump);
+}
+
+void perl_shim_leave(void *perl)
+{
+    dSHIM;
+
+    perl_shim_go_on(aTHX);
+    perl_shim_run_deferred(aTHX);
 }
 
 int perl_shim_exit_is_pending(void *perl)
@@ -166,6 +173,7 @@ int perl_shim_guarded(pTHX_ struct perl_shim_call *call)
     COP *const statement = PL_curcop;
     OP *const op = PL_op;
     struct statement *const copy = copy_statement(statement);
+    void *const entry = perl_shim_entry();
     /* Set and read on both sides of longjmp. */
     volatile int status = STATUS_EXITED;
     int jump;
@@ -181,6 +189,8 @@ int perl_shim_guarded(pTHX_ struct perl_shim_call *call)
         PL_curcop = statement;
     }
     JMPENV_POP;
+    /* Other threads of Coro may have entered Rust and left it. */
+    perl_shim_return(entry);
     put_back(copy);
 
     if (jump != 0) {

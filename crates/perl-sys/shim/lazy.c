@@ -55,7 +55,7 @@ static void drop(pTHX_ struct perl_shim_lazy *lazy)
     if (!lazy || PL_in_clean_all)
         return;
     lazy->finish(SHIM_PERL, lazy);
-    perl_shim_leave(SHIM_PERL);
+    perl_shim_go_on(aTHX);
 }
 
 static MGVTBL lazy_table;

@@ -18,7 +18,8 @@ void perl_shim_boot(void *perl, const char *module, perl_shim_boot_function boot
 
 /* To be called last in every C function through which a foreign library enters Rust, when Rust has
  * returned: goes on with an `exit` (or with an exception that nobody could catch) that was held back
- * while Rust values were alive. Does not return in that case. */
+ * while Rust values were alive, and runs the signal handlers that were. Does not return after an exit, nor
+ * where a handler throws. */
 void perl_shim_leave(void *perl);
 
 #ifdef __cplusplus

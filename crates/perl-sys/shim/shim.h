@@ -10,6 +10,8 @@
  *               hooks.
  *               They croak or exit when Rust has returned and all of its values are dropped.
  *
+ * Handlers of signals are kept out of Rust by signals.c.
+ *
  * "Owned" means that the caller has to release the reference. */
 
 #ifndef SHIM_H
@@ -212,6 +214,22 @@ static inline int64_t integer_value(pTHX_ SV *sv)
 
 /* guard.c: makes a call of which nothing leaves but a status. */
 int perl_shim_guarded(pTHX_ struct perl_shim_call *call);
+
+/* guard.c: goes on with what was held back, see perl_shim_leave. */
+void perl_shim_go_on(pTHX);
+
+/* signals.c: from here on Rust runs, until it returns; what is to be given back then. */
+void *perl_shim_enter(void *perl);
+void perl_shim_return(void *outer);
+
+/* signals.c: what to give back where Rust goes on after a call. */
+void *perl_shim_entry(void);
+
+/* signals.c: runs the handlers that have waited for the end of Rust. They may throw. */
+void perl_shim_run_deferred(pTHX);
+
+/* signals.c: has perl's handlers wait for the end of Rust. */
+void perl_shim_guard_signals(pTHX);
 
 /* guard.c: whether an exit is held back. */
 int perl_shim_exit_is_pending(void *perl);

@@ -8,7 +8,7 @@ void perl_shim_croak_or_leave(pTHX_ int status, SV *error)
 {
     if (status == STATUS_DIED)
         sv_2mortal(error);
-    perl_shim_leave(SHIM_PERL);
+    perl_shim_go_on(aTHX);
     if (status != STATUS_DIED)
         return;
     check_scalar(error);
@@ -51,8 +51,10 @@ void perl_shim_boot(void *perl, const char *module, perl_shim_boot_function boot
 {
     dSHIM;
     void *error = NULL;
-    const int status = boot(SHIM_PERL, module, &error);
+    int status;
 
+    perl_shim_guard_signals(aTHX);
+    status = boot(SHIM_PERL, module, &error);
     perl_shim_croak_or_leave(aTHX_ status, (SV *)error);
 }
 
@@ -69,7 +71,7 @@ static int free_attachment(pTHX_ SV *sv, MAGIC *magic)
     if (!attachment || PL_in_clean_all)
         return 0;
     attachment->finish(SHIM_PERL, attachment);
-    perl_shim_leave(SHIM_PERL);
+    perl_shim_go_on(aTHX);
     return 0;
 }
 

@@ -295,6 +295,8 @@ pub struct Lazy {
 #[allow(missing_docs)]
 unsafe extern "C" {
     pub fn perl_shim_leave(perl: *mut PerlInterpreter);
+    pub fn perl_shim_enter(perl: *mut PerlInterpreter) -> *mut c_void;
+    pub fn perl_shim_return(outer: *mut c_void);
     pub fn perl_shim_exit_is_pending(perl: *mut PerlInterpreter) -> c_int;
 
     pub fn perl_shim_call(perl: *mut PerlInterpreter, call: *mut Call) -> c_int;

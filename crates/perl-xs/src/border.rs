@@ -104,8 +104,13 @@ pub(crate) unsafe fn guard_entry<T>(
             .unwrap_or_else(|payload| Err(internal_error(payload)))
             .unwrap_or_else(|error| otherwise(perl, error))
     };
+    // SAFETY: the interpreter is there, as promised.
+    let outer = unsafe { sys::perl_shim_enter(perl) };
     // SAFETY: as promised.
-    unsafe { Interpreter::call(perl, |interpreter| guarded(Perl::new(interpreter))) }
+    let result = unsafe { Interpreter::call(perl, |interpreter| guarded(Perl::new(interpreter))) };
+    // SAFETY: what the entry gave; whatever was entered after it has returned.
+    unsafe { sys::perl_shim_return(outer) };
+    result
 }
 
 /// Does one guarded operation. While an `exit` waits to go on, nothing but releasing is still done; at the end of the

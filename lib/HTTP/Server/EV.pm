@@ -866,6 +866,9 @@ Perl does not run the handlers in C<%SIG> while EV waits. Use C<EV::signal>:
 
     my $interrupt = EV::signal(INT => sub { EV::break });
 
+An immediate handler (C<POSIX::sigaction> without C<safe>) that is due while the server's own
+code runs is called right after it.
+
 Temporary files are removed when the program ends by itself. Those of a program that
 a signal has killed are removed later: see L</Temporary files>.
 

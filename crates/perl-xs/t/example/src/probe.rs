@@ -1,6 +1,7 @@
 //! For the tests of perl-xs: every operation as a function of the package Example::Probe, and code that misbehaves.
 
 use std::cell::{Cell, RefCell};
+use std::process::Command;
 use std::rc::Rc;
 use std::thread::{self, ThreadId};
 
@@ -291,6 +292,11 @@ const FUNCTIONS: &[(&str, Function)] = &[
         Ok(().into())
     }),
     ("self_freeing_closure", self_freeing_closure),
+    // Signals.
+    ("run", run),
+    ("finished", |a| {
+        Ok(Scalar::from_integer(a.perl(), FINISHED.get()).into())
+    }),
 ];
 
 /// Calls Perl code when it is dropped: it shows that, and when, Rust's destructors run.
@@ -819,4 +825,17 @@ fn count(arguments: &Arguments<'_>, count: usize) -> Scalar {
 
 fn truth(arguments: &Arguments<'_>, value: bool) -> Result<Returned> {
     Ok(Returned::boolean(arguments.perl(), value))
+}
+
+thread_local! {
+    /// How many calls of `run` have come to their end.
+    static FINISHED: Cell<i64> = const { Cell::new(0) };
+}
+
+/// Waits for a command of the shell.
+fn run(arguments: &Arguments<'_>) -> Result<Returned> {
+    let command = string(arguments, 0)?;
+    Command::new("sh").args(["-c", &command]).status()?;
+    FINISHED.set(FINISHED.get() + 1);
+    Ok(().into())
 }
