@@ -13,6 +13,8 @@ use lib "$FindBin::Bin/lib";
 use TestServer qw(backends multipart_type report request_bytes upload_bytes);
 
 plan skip_all => 'valgrind has memory of its own' if $ENV{UNDER_VALGRIND};
+plan skip_all => 'AddressSanitizer ends a process that is out of memory'
+  if $ENV{UNDER_ASAN};
 
 my $MEGABYTE = 1_048_576;
 
