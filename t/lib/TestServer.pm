@@ -21,6 +21,7 @@ use Test::Builder ();
 use Time::HiRes   ();
 
 use IO::Socket::INET;
+use IO::Socket::UNIX;
 
 use TestServer::Client;
 
@@ -85,8 +86,8 @@ sub start {
 
 # TestServer->start_script($port, @command)
 #
-# Runs a program that listens on this port, in a directory of its own, and waits until
-# it does. What it prints goes to its standard error. It has its temporary files where
+# Runs a program that listens on this port, or on the Unix socket of this path, in a
+# directory of its own, and waits until it does. What it prints goes to its standard error. It has its temporary files where
 # the examples have them.
 sub start_script {
     my ( $class, $port, @command ) = @_;
@@ -100,8 +101,7 @@ sub start_script {
     # Nobody is told when a program begins to listen.
     eventually(
         sub {
-            IO::Socket::INET->new( PeerAddr => '127.0.0.1', PeerPort => $port )
-              || waitpid( $self->{pid}, WNOHANG ) == $self->{pid};
+            _connects($port) || waitpid( $self->{pid}, WNOHANG ) == $self->{pid};
         }
     ) or croak "@command does not listen";
     return $self;
@@ -459,6 +459,13 @@ sub _watch_directory {
       Fcntl::DN_MULTISHOT();
     fcntl $handle, Fcntl::F_NOTIFY(), $changes or croak "Cannot watch $directory: $!";
     return $handle;
+}
+
+sub _connects {
+    my ($port) = @_;
+    return $port =~ m{/}
+      ? IO::Socket::UNIX->new( Peer     => $port )
+      : IO::Socket::INET->new( PeerAddr => '127.0.0.1', PeerPort => $port );
 }
 
 sub _exec {
