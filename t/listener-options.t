@@ -56,6 +56,21 @@ subtest 'The options of new are the defaults, and those of listen win' => sub {
     is response( $server, request_bytes( GET => '/1234' ) )->{status}, 414,
       'where listen has none';
     $server->stop;
+
+    $server = TestServer->start(
+        sub {
+            my ($server) = @_;
+            $server->new_server(
+                plus_as_space => 1,
+                on_multipart  => sub { $_[0]->drop }
+            );
+            $server->listen( sub { $_[0]->header; $_[0]->print( $_[0]->param('a') ) } );
+        }
+    );
+    is $server->request( GET => '/?a=b+c' )->{body}, 'b c', 'plus_as_space';
+    is $server->upload( { name => 'a', content => 'b' } )->{body}, 'b',
+      'callbacks are for listen alone';
+    $server->stop;
 };
 
 my @NO_TIMEOUTS = ( 0,   '0',   '0.0', -1, 'none', q{ }, q{}, undef, 1e19, '1e400' );

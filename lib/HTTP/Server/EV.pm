@@ -283,7 +283,8 @@ A client that exceeds a limit or is too slow gets an answer: 408 (Request
 Timeout), 413 (Content Too Large), 414 (URI Too Long), 431 (Request Header Fields
 Too Large) or 503 (Service Unavailable), and 411 (Length Required) or 415
 (Unsupported Media Type) to a POST without length or type; see RFC 9110, section 15, and RFC 6585,
-section 5. Without this option the connection is closed without a word. Malformed
+section 5. Without this option the connection is closed without a word, as in earlier releases,
+which a proxy takes for a failed server: new programs want it on. Malformed
 requests are always answered, with 400, 501 or 505. I<Default from new.>
 
 =head2 header_timeout
@@ -380,7 +381,7 @@ Each dies with C<NAME takes a whole number, 0 or more>.
 
 A C<+> in the query and in an urlencoded body is a space, as in the forms that
 browsers send. Without this option it is a plus. Cookies and multipart fields are
-never affected.
+never affected. I<Default from new.>
 
 =head2 socket
 
@@ -413,14 +414,19 @@ How long a client may send nothing while its request is received, in seconds;
 fractions are allowed. Each read starts it anew, and it pauses while the request is
 stopped (see L<HTTP::Server::EV::CGI/stop>). The default is 60. 0, and anything that
 is not a number, means no limit. When it expires, the connection is closed, and
-L</on_error> is called if L</on_multipart> had been.
+L</on_error> is called if L</on_multipart> had been. A client that sends a byte now and
+then may so take any time for a body. To bound that for an upload, call
+L<HTTP::Server::EV::CGI/drop> from a timer. I<Default from new.>
 
 =head2 write_timeout
 
     write_timeout => 120
 
 How long a client may take nothing of a reply that is waiting for it, in seconds;
-fractions are allowed. The default is 60, 0 means no limit. I<Default from new.>
+fractions are allowed. The default is 60, 0 means no limit. It begins anew whenever the
+system takes more of the reply, so a client that reads slowly may keep the connection, and the
+reply in memory, for long. To bound that, call L<HTTP::Server::EV::CGI/drop> from a timer, and
+keep the request object until L<HTTP::Server::EV::CGI/flush_wait> calls back. I<Default from new.>
 
 Dies with C<write_timeout takes a number of seconds, or 0 for none>.
 
@@ -553,7 +559,7 @@ has it already; with L<HTTP::Server::EV::IO::Blocking> it comes there after this
 
     on_file_received => sub {
         my ($cgi, $file) = @_;
-        warn $file->name, ' is complete: ', $file->size, " bytes\n";
+        warn 'A file is complete: ', $file->size, " bytes\n";
     }
 
 A file is complete, and the last byte of it has been written.
@@ -578,12 +584,20 @@ it out where you do not need it: uploads then cost least.
 
     on_multipart => sub {
         my ($cgi) = @_;
-        $cgi->drop if !defined $cgi->{cookies}{session};
+        return if defined $cgi->{cookies}{session};
+        $cgi->header({ STATUS => '403 Forbidden' });
+        $cgi->print('Log in first');
+        $cgi->close;
     }
 
 The head of a multipart request is there, and the body comes next. Headers, query
 and cookies are known. Use it to refuse an upload before it is received, or to
 C<< $cgi->stop >> it until you know more.
+
+What you print, up to C<< $cgi->close >>, is the reply to a refused upload. Neither L</on_error>
+nor the main callback is called then, and the connection ends. C<< $cgi->drop >> refuses without a
+reply, which a client behind a proxy sees as 502 (Bad Gateway). Both work in the other callbacks of
+an upload, too.
 
 A client that has sent C<Expect: 100-continue> is told to go on after this callback,
 unless it has dropped or stopped the request (RFC 9110, section 10.1.1).
@@ -639,6 +653,17 @@ An IPv6 address and a port. C<'[::]:8080'> is every IPv6 address, and no IPv4 on
 
 A path for a socket in the file system. A socket that nobody listens on any more is
 replaced. It is removed when the process ends that made it.
+
+Who connects must be able to write to it. Its mode is what your umask leaves of 0777, with which
+usually nobody but the program's own user can. For a proxy that runs as another user:
+
+    my $umask = umask 0117;
+    $server->listen('unix:/run/upload.sock', \&answer);
+    umask $umask;
+    chown -1, scalar getgrnam('www-data'), '/run/upload.sock' or die $!;
+
+The program's user has to belong to that group, or the directory to have it and the
+set-group-ID bit; then C<chown> is not needed.
 
 =item an L<IO::Socket> that is listening
 
@@ -733,9 +758,10 @@ write to it: who can read it can lock it, so that nothing is removed for the dea
 
 =back
 
-All limits and C<body_methods>, C<error_responses>, C<header_timeout>, C<keepalive> and
-C<write_timeout> may be given here too, as defaults for all listeners; see
-L</OPTIONS>.
+All limits and C<body_methods>, C<error_responses>, C<header_timeout>, C<keepalive>,
+C<plus_as_space>, C<timeout> and C<write_timeout> may be given here too, as defaults for all
+listeners; see L</OPTIONS>. C<socket>, C<threading> and callbacks are for C<listen> alone, and
+ignored here.
 
 Dies with C<HTTP::Server::EV-E<gt>new takes a hash reference of options>, or with
 C<Can`t create dir for tmp files!> and, on a line of their own, the directory and the
@@ -931,8 +957,10 @@ L<HTTP::Server::EV::CGI>, L<HTTP::Server::EV::PortListener>,
 L<HTTP::Server::EV::MultipartFile>, L<HTTP::Server::EV::Buffer>,
 L<HTTP::Server::EV::IO::AIO>, L<HTTP::Server::EV::IO::Blocking>, L<EV>, L<Coro>.
 
-F<docs/migrating.md> is for programs written for earlier releases,
-F<docs/architecture.md> for those who work on this one, and F<eg/> has examples.
+The distribution has more, which is not installed: F<docs/migrating.md> is for programs written
+for earlier releases, F<docs/security.md> for servers in the open, F<docs/architecture.md> for
+those who work on this one, and F<eg/> has examples. See
+L<https://metacpan.org/dist/HTTP-Server-EV>.
 
 =head1 COPYRIGHT AND LICENSE
 

@@ -203,7 +203,8 @@ that is C<0> and nothing else has no fields.
 Cookies are separated by C<"; "> and otherwise read alike (RFC 6265, section 4.2).
 
 The parts of a multipart body (RFC 7578) that have a file name that is not empty are
-files, the others are fields. In a name, C<\"> stands for a quote. In the name of a file,
+files, the others are fields. In a name, C<\"> stands for a quote; names are not
+percent-decoded, so that a quote which a browser sends as C<%22> stays that. In the name of a file,
 each of C<* / : E<lt> E<gt> ? \ |>, tabulators and line ends become C<_>, NUL is left
 out, and C<.> and C<..> become C<_>. It may still begin with a dot and may be the name
 of another file.
@@ -351,7 +352,14 @@ The port the client connected to, C<undef> for a socket in the file system.
 
 C<HTTP/1.1> or C<HTTP/1.0>.
 
+=item C<SERVER_SOFTWARE>
+
+C<HTTP::Server::EV>.
+
 =back
+
+Every other key comes from a header of the client: C<HTTPS> and C<REMOTE_USER> too, which
+mean something in CGI.
 
 =head1 METHODS
 

@@ -160,7 +160,8 @@ callback. Use Coro and enable threading for listener if you want blocking interf
 The name that the client gave to the file, as text. It is never empty and never has a
 slash or backslash, so that it names a file in a directory: see
 L<HTTP::Server::EV::CGI/Fields>. Two files may have the same name, and a name may begin
-with a dot. Escape it in HTML.
+with a dot. It may have control characters, and others beyond ASCII: escape it in HTML, and write
+C<< $file->name =~ s/[^ -~]/?/gr >> to a log or a terminal.
 
 =head2 path
 

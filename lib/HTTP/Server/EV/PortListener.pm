@@ -104,9 +104,9 @@ HTTP::Server::EV::PortListener - One listening socket
 
 What L<HTTP::Server::EV/listen> returns. The object is the hash of options that was given
 to it; L<HTTP::Server::EV/OPTIONS> and L<HTTP::Server::EV/CALLBACKS> describe them.
-Limits and timeouts are read once, by C<listen>. C<threading>, C<plus_as_space> and the
-callbacks are read for each request, so that they may be changed later; but
-C<on_file_write> has to be there from the beginning.
+C<threading> and the callbacks are read for each request, so that they may be changed later;
+but C<on_file_write> has to be there from the beginning. All other options are read once, by
+C<listen>.
 
 A listener lives as long as the process, whether you keep the object or not, and whether it
 is in C<%HTTP::Server::EV::listeners> or not. To be rid of one, call L</stop>.
