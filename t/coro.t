@@ -40,6 +40,25 @@ subtest 'Callbacks that wait do not hold each other up, each with its own STDOUT
     $server->stop;
 };
 
+subtest 'A program that loads Coro alone, as programs for earlier releases do' => sub {
+    plan skip_all => 'Coro::EV is loaded already' if $INC{'Coro/EV.pm'};
+    my $server = TestServer->start(
+        sub {
+            $_[0]->listen(
+                sub {
+                    my ($cgi) = @_;
+                    $cgi->header;
+                    Coro::cede();
+                    $cgi->print('from a thread');
+                },
+                { threading => 1 }
+            );
+        }
+    );
+    is $server->request( GET => '/' )->{body}, 'from a thread', 'the reply';
+    $server->stop;
+};
+
 subtest 'flush_wait without a callback parks the thread' => sub {
     my $server = start(
         sub {

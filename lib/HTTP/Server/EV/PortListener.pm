@@ -27,6 +27,9 @@ sub _run_callback {
 sub _run_callback_in_thread {
     my ( $callback, $cgi ) = @_;
     require Coro;
+
+    # Without it nobody runs a thread while EV's loop does.
+    require Coro::EV;
     my $running = { cgi => $cgi };
     my $thread  = Coro::async( \&_run_thread, $callback, $running );
     my $name    = "$thread";
