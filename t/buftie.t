@@ -111,6 +111,27 @@ subtest 'attach takes a glob, a reference to one, and a lexical handle' => sub {
     $server->stop;
 };
 
+subtest 'attach takes nothing else' => sub {
+    my $server = TestServer->start(
+        sub {
+            $_[0]->listen(
+                sub {
+                    my ($cgi) = @_;
+                    for my $wrong ( undef, 'STDOUT', {}, sub { } ) {
+                        eval { $cgi->attach($wrong); 1 } or report( died => $@ );
+                    }
+                }
+            );
+        }
+    );
+    $server->request( GET => '/' );
+    like $server->await('died'),
+      qr/\Aattach takes a glob or a reference to one at \Q$0\E line \d+[.]\n\z/,
+      'it dies at the line of the caller'
+      for 1 .. 4;
+    $server->stop;
+};
+
 subtest 'local *STDOUT is attached for its scope only' => sub {
     my $server = start(
         sub {

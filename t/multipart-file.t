@@ -398,22 +398,26 @@ for my $backend ( backends() ) {
         }
     };
 
-    subtest "Wrong arguments of save, with $backend" => sub {
+    subtest "Wrong arguments, with $backend" => sub {
         my @wrong = (
-            [ [],                 'save takes the path of the file to be made' ],
-            [ [q{}],              'save takes the path of the file to be made' ],
-            [ [ '/x', 'a word' ], 'save takes a code reference as its callback' ],
+            [ save => [],                 'save takes the path of the file to be made' ],
+            [ save => [q{}],              'save takes the path of the file to be made' ],
+            [ save => [ '/x', 'a word' ], 'save takes a code reference as its callback' ],
+            [ save => [ '/x', [] ],       'save takes a code reference as its callback' ],
+            [ fh   => ['a word'],         'fh takes a code reference as its callback' ],
+            [ close => [ {} ], 'close takes a code reference as its callback' ],
         );
         my $server = start(
             $backend,
             sub {
                 for my $case (@wrong) {
-                    eval { $_[1]->save( @{ $case->[0] } ); 1 } or report( died => $@ );
+                    my ( $method, $arguments ) = @{$case};
+                    eval { $_[1]->$method( @{$arguments} ); 1 } or report( died => $@ );
                 }
             }
         );
         $server->upload(@PART);
-        is $server->await('died') =~ s/ line \d+\.?\n\z//r, "$_->[1] at $0",
+        is $server->await('died') =~ s/ line \d+\.?\n\z//r, "$_->[2] at $0",
           'it dies at the line of the caller'
           for @wrong;
         $server->stop;

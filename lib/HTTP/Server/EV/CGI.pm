@@ -11,6 +11,8 @@ use EV         ();
 use IO::Handle ();
 use Symbol     ();
 
+use Scalar::Util qw(reftype);
+
 our $VERSION = '1.000';
 
 our $cookies_lifetime      = 2_678_400;
@@ -21,6 +23,7 @@ sub CLONE_SKIP { return 1 }
 sub attach {
     my ( $self, $handle ) = @_;
     my $buffer = _open_buffer( $self, 'attach' );
+    Carp::croak('attach takes a glob or a reference to one') if !_is_handle($handle);
     push @{ $self->{stdout_guard} ||= [] },
       HTTP::Server::EV::BufTie->_attach( $handle, $buffer );
     return;
@@ -78,7 +81,12 @@ sub next {
     # nobody can jump out of the C code of that. A thread has no other's loop below it.
     Carp::croak(q{Can't find label NEXT_REQ})
       if !HTTP::Server::EV::PortListener::_is_in_thread() && _is_in_nested_loop();
-    goto NEXT_REQ;
+    local $@ = undef;
+    eval {
+        no warnings 'exiting';
+        goto NEXT_REQ;
+    };
+    return Carp::croak(q{Can't find label NEXT_REQ});
 }
 
 sub post {
@@ -118,6 +126,12 @@ sub _param {
 sub _values {
     my ( $lists, $name ) = @_;
     return $lists && $lists->{$name} || [];
+}
+
+sub _is_handle {
+    my ($handle) = @_;
+    return 1 if ref \$handle eq 'GLOB';
+    return ( reftype($handle) // q{} ) =~ /\A(?:GLOB|IO)\z/;
 }
 
 sub _open_buffer {

@@ -29,15 +29,29 @@ sub _use_backend {
     return;
 }
 
-# Complains at the line of the one who called the backend's `save`.
+# These two complain at the line of the one who called the backend's method.
+
 sub _check_save {
     my ( $file, $destination, $callback ) = @_;
+    _check_callback( 'save', $callback );
     local $Carp::CarpLevel = $Carp::CarpLevel + 1;
     Carp::croak('save takes the path of the file to be made')
       if !defined $destination || !length $destination;
-    Carp::croak('save takes a code reference as its callback')
-      if $callback && !ref $callback;
     return;
+}
+
+sub _check_callback {
+    my ( $method, $callback ) = @_;
+    return if !$callback || _is_code($callback);
+    local $Carp::CarpLevel = $Carp::CarpLevel + 1;
+    return Carp::croak("$method takes a code reference as its callback");
+}
+
+# Also an object that can be called as one.
+sub _is_code {
+    my ($callback) = @_;
+    local $@ = undef;
+    return ref $callback && eval { \&{$callback} };
 }
 
 # What a backend does when the core is through with a save: the first one that

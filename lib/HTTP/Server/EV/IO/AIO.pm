@@ -14,6 +14,7 @@ our $VERSION = '1.000';
 
 sub close {
     my ( $file, $callback ) = @_;
+    HTTP::Server::EV::MultipartFile::_check_callback( 'close', $callback );
     delete $file->{fh};
     HTTP::Server::EV::_defer( $callback, 1 ) if $callback;
     return 1;
@@ -22,6 +23,7 @@ sub close {
 # An open handle is handed over at once, as it needs no waiting.
 sub fh {
     my ( $file, $callback ) = @_;
+    HTTP::Server::EV::MultipartFile::_check_callback( 'fh', $callback );
     if ( !$callback && !_can_park($file) ) {
         Carp::croak 'HTTP::Server::EV::IO::AIO->fh used without a callback. Use '
           . 'Coro and enable threading for listener if you want blocking interface';

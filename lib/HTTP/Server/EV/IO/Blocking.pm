@@ -11,6 +11,7 @@ our $VERSION = '1.000';
 
 sub close {
     my ( $file, $callback ) = @_;
+    HTTP::Server::EV::MultipartFile::_check_callback( 'close', $callback );
     delete $file->{fh};
     $callback->(1) if $callback;
     return 1;
@@ -18,6 +19,7 @@ sub close {
 
 sub fh {
     my ( $file, $callback ) = @_;
+    HTTP::Server::EV::MultipartFile::_check_callback( 'fh', $callback );
     my $handle = $file->{fh} ||= $file->_open;
     $callback->($handle) if $callback;
     return $handle;
