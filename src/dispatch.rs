@@ -6,19 +6,21 @@
 use std::rc::Rc;
 
 use engine::form::charset::Text;
-use engine::{Event, Head, ListenerId, RequestId, TemporaryFile};
+use engine::{Event, Head, ListenerId, RequestError, RequestId, TemporaryFile};
 use perl_xs::{Code, Error, Hash, Perl, Result, Scalar};
 
 use crate::buffer::{self, Status};
 use crate::fields;
 use crate::multipart_file;
 use crate::request;
-use crate::server::{Request, Server};
+use crate::server::{Request, Server, cannot};
 use crate::text;
 
 const OUT_OF_DESCRIPTORS: &str = "HTTP::Server::EV ERROR: Can`t accept connection. \
     Run out of open file descriptors! \
     Listening stopped until one of the server connection will be closed!\n";
+
+const NO_DIRECTORY: &str = "HTTP::Server::EV->new was not called, which says where files go\n";
 
 /// Acts on one event, and acknowledges it. A Perl exception is warned about and
 /// drops the request; only `exit` is an error.
@@ -61,7 +63,10 @@ fn act(server: &Server, perl: Perl, event: Event) -> Result<()> {
             head,
             body,
         } => complete(server, perl, request, head, body),
-        Event::Failed { request, .. } => failed(server, request),
+        Event::Failed { request, error } => {
+            warn_of_disk(server, perl, &error)?;
+            failed(server, request)
+        }
         Event::Disconnected { request } => disconnected(server, request),
         Event::Draining {
             request,
@@ -94,12 +99,29 @@ fn warn_of(perl: Perl, error: Error) -> Result<()> {
     }
     let mut message = b"ERROR IN CALLBACK: ".to_vec();
     message.extend(error.message_bytes());
-    // A handler of `$SIG{__WARN__}` may die in its turn; there is nobody left
-    // to tell.
-    match perl.warn(&message) {
+    warn(perl, &message)
+}
+
+/// A handler of `$SIG{__WARN__}` may die; there is nobody left to tell.
+fn warn(perl: Perl, message: &[u8]) -> Result<()> {
+    match perl.warn(message) {
         Err(Error::Exit) => Err(Error::Exit),
         _ => Ok(()),
     }
+}
+
+/// Once until a file is complete, so that no log is filled: whoever runs the server learns why
+/// uploads fail, as `on_error` cannot tell that from a client that has gone.
+fn warn_of_disk(server: &Server, perl: Perl, error: &RequestError) -> Result<()> {
+    let RequestError::Store(failure) = error else {
+        return Ok(());
+    };
+    if server.disk_fails.replace(true) {
+        return Ok(());
+    }
+    let directory = server.temporary_directory();
+    let what = format!("write in {}", String::from_utf8_lossy(&directory));
+    warn(perl, format!("{}\n", cannot(&what, failure)).as_bytes())
 }
 
 fn multipart(server: &Server, id: RequestId, head: Rc<Head>) -> Result<()> {
@@ -134,6 +156,9 @@ fn file_opened(
     let Some(object) = request.object.clone() else {
         return Ok(());
     };
+    if server.temporary_directory().is_empty() {
+        return Err(Error::croak(NO_DIRECTORY));
+    }
     let part = multipart_file::create(perl, &object.hash, file_name, file)?;
     drop(server.set_file(id, Some(part.clone())));
     // An application that opens files at once, in the loop, is told first.
@@ -161,6 +186,7 @@ fn file_received(server: &Server, perl: Perl, id: RequestId, size: u64) -> Resul
         multipart_file::set_size(perl, &part, size)?;
         multipart_file::insert_handle(&part)?;
         drop(server.set_file(id, None));
+        server.disk_fails.set(false);
         call_hook(&request, "on_file_received", &[part.reference()])?;
     }
     server.acknowledge(id)
@@ -176,7 +202,7 @@ fn complete(
 ) -> Result<()> {
     let request = match head {
         Some(head) => begin(server, id, head, body)?,
-        None => received(server, perl, id)?,
+        None => received(server, perl, id).map_err(|error| give_up(server, id, error))?,
     };
     let Some(request) = request else {
         return Ok(());
@@ -201,6 +227,12 @@ fn received(server: &Server, perl: Perl, id: RequestId) -> Result<Option<Request
         object.hash.insert(&server.names().keys.received, truth)?;
     }
     Ok(request)
+}
+
+/// The application has made its request object such that it cannot be completed.
+fn give_up(server: &Server, id: RequestId, error: Error) -> Error {
+    server.with_engine(|engine| engine.drop_request(id));
+    failed(server, id).err().unwrap_or(error)
 }
 
 /// Calls `HTTP::Server::EV::PortListener::_run_callback`, which has the label

@@ -57,7 +57,31 @@ for my $backend ( backends() ) {
               'when it is back, the next upload succeeds';
         }
         ok $server->await_files(0), 'no file is left';
-        $server->stop;
+        $server->stop(
+            stderr => warnings(
+                'Not a directory',
+                'No such file or directory',
+                'Too many levels of symbolic links'
+            )
+        );
+    };
+
+    subtest "What clients and the operator are told, with $backend" => sub {
+        my $server = start( $backend, error_responses => 1 );
+        limit( $server, 'fsize', $MEGABYTE )
+          or plan skip_all => 'prlimit does not work here';
+        is $server->upload( part($FILE) )->{status}, 507, 'too large for the system'
+          for 1 .. 3;
+        is whole( $server, 'x' ), sha256_hex('x'),        'a smaller file is received';
+        is $server->upload( part($FILE) )->{status}, 507, 'too large again';
+        rename $server->tmp_path, $server->directory . '/elsewhere' or die "rename: $!";
+        is $server->upload( part('x') )->{status}, 500, 'no directory' for 1 .. 3;
+        rename $server->directory . '/elsewhere', $server->tmp_path or die "rename: $!";
+        is whole( $server, 'x' ), sha256_hex('x'), 'it is back';
+        rename $server->tmp_path, $server->directory . '/elsewhere' or die "rename: $!";
+        is $server->upload( part('x') )->{status}, 500, 'no directory';
+        $server->stop(
+            stderr => warnings( ('File too large') x 2, 'No such file or directory' ) );
     };
 
     subtest "A directory that is read-only, with $backend" => sub {
@@ -69,7 +93,7 @@ for my $backend ( backends() ) {
         is_deeply failure( $server, $SMALL ), [qw(on_multipart on_error)], 'on_error';
         chmod oct 700, $server->tmp_path;
         is whole( $server, $SMALL ), sha256_hex($SMALL), 'the next upload succeeds';
-        $server->stop;
+        $server->stop( stderr => warnings('Permission denied') );
     };
 
     subtest "A directory that becomes read-only meanwhile, with $backend" => sub {
@@ -93,7 +117,7 @@ for my $backend ( backends() ) {
         $clients[1]->send( substr $bytes, 500_000 );
         is $clients[1]->response->{body}, sha256_hex($FILE), 'the other is whole as well';
         ok $server->await_files(0), 'no file is left';
-        $server->stop;
+        $server->stop( stderr => warnings('Permission denied') );
     };
 
     subtest "A directory that is removed while a file is received, with $backend" => sub {
@@ -131,11 +155,11 @@ for my $backend ( backends() ) {
         calls($server);
         is whole( $server, $SMALL ), sha256_hex($SMALL), 'the next upload succeeds';
         ok $server->await_files(0), 'no file is left';
-        $server->stop;
+        $server->stop( stderr => warnings('Not a directory') );
     };
 
     # In what is written at once, at its edge, and in what threads may write.
-    for my $limit ( 1, 300_000, $MEGABYTE, $MEGABYTE + 1, 2_500_000 ) {
+    for my $limit ( 1_000, 300_000, $MEGABYTE, $MEGABYTE + 1, 2_500_000 ) {
         subtest "No file may be larger than $limit bytes, with $backend" => sub {
             my $server = start($backend);
             limit( $server, 'fsize', $limit )
@@ -145,7 +169,7 @@ for my $backend ( backends() ) {
               [qw(on_multipart on_file_open on_error)], 'on_error comes once';
             ok $server->await_files(0), 'no file is left';
             is whole( $server, 'x' ), sha256_hex('x'), 'a smaller file is received';
-            $server->stop;
+            $server->stop( stderr => warnings('File too large') );
         };
     }
 
@@ -161,7 +185,7 @@ for my $backend ( backends() ) {
         limit( $server, 'nofile', 1000 );
         is_deeply calls($server), [qw(on_multipart on_error)], 'on_error comes once';
         is whole( $server, $SMALL ), sha256_hex($SMALL), 'the next upload succeeds';
-        $server->stop;
+        $server->stop( stderr => warnings('Too many open files') );
     };
 
     subtest "A full disk, with $backend" => sub {
@@ -270,6 +294,13 @@ sub failure {
     return calls($server);
 }
 
+# What is told of failures for these reasons, each once.
+sub warnings {
+    my @reasons = @_;
+    my $text = join q{}, map { "HTTP::Server::EV cannot write in \\S+: $_\n" } @reasons;
+    return qr/\A$text\z/;
+}
+
 # Sets one of the limits of setrlimit(2), by its name; returns whether that works here.
 sub limit {
     my ( $server, $name, $limit ) = @_;
@@ -303,6 +334,7 @@ sub start {
                 my $name = $_;
                 $name => sub { report($name) }
             } qw(on_multipart on_file_open on_file_write on_file_received on_error);
+            $options{error_responses} = $option{error_responses};
             $server->listen( \&answer, \%options );
         },
         backend => $backend,

@@ -6,6 +6,7 @@ use strict;
 use warnings;
 
 use FindBin;
+use Hash::Util ();
 use Test::More;
 
 use lib "$FindBin::Bin/lib";
@@ -94,6 +95,46 @@ subtest 'die in a thread, and in the handler of __WARN__' => sub {
         is $server->await('warning'), "ERROR IN CALLBACK: in a thread\n", 'a warning';
     }
     $server->stop;
+};
+
+for my $backend ( backends() ) {
+    subtest "A request object that is locked, with $backend" => sub {
+        my $server = start(
+            $backend,
+            on_file_received => sub { Hash::Util::lock_hashref( $_[0] ) },
+            on_error         => sub { report('on_error') }
+        );
+        for ( 1 .. 3 ) {
+            is $server->upload( $PARTS[1] )->{status}, undef, 'it cannot be completed';
+            $server->await('on_error');
+        }
+        ok $server->await_files(0), 'no file is left';
+        $server->stop( stderr =>
+              qr/\A(?:ERROR IN CALLBACK: Attempt to access disallowed key[^\n]*\n){3}\z/
+        );
+    };
+}
+
+subtest 'An upload to a server without new' => sub {
+    my $server = TestServer->start(
+        sub {
+            my ($test) = @_;
+            HTTP::Server::EV->listen(
+                $test->{socket},
+                sub {
+                    my ($cgi) = @_;
+                    $cgi->header;
+                    $cgi->print( $cgi->post('field')->[0] // 'nothing' );
+                },
+                { on_error => sub { report('on_error') } }
+            );
+        }
+    );
+    is $server->upload( $PARTS[0] )->{body},   'text', 'a field is received';
+    is $server->upload( $PARTS[1] )->{status}, undef,  'there is no place for a file';
+    $server->await('on_error');
+    $server->stop( stderr =>
+          qr/\AERROR IN CALLBACK: HTTP::Server::EV->new was not called[^\n]*\n\z/ );
 };
 
 subtest 'die in later callbacks: flush_wait and onerror' => sub {

@@ -52,6 +52,8 @@ pub struct Server {
     deferred: RefCell<VecDeque<(Code, Vec<Scalar>)>>,
     late_commands: RefCell<Vec<(RequestId, Command)>>,
     temporary_directory: RefCell<Vec<u8>>,
+    /// No file has been completed since one could not be stored.
+    pub disk_fails: Cell<bool>,
     /// Memory for the next text that is made for the engine.
     scratch: RefCell<Vec<u8>>,
 }
@@ -114,6 +116,7 @@ impl Server {
             deferred: RefCell::default(),
             late_commands: RefCell::default(),
             temporary_directory: RefCell::default(),
+            disk_fails: Cell::new(false),
             scratch: RefCell::default(),
         });
         let driver = Driver::start(perl, descriptor, server.clone())?;
@@ -314,6 +317,11 @@ impl Server {
         self.with_engine(|engine| engine.set_temporary_directory(directory));
         self.temporary_directory.replace(path);
         Ok(())
+    }
+
+    /// Where files go; empty before the application has said it.
+    pub fn temporary_directory(&self) -> Vec<u8> {
+        self.temporary_directory.borrow().clone()
     }
 
     /// Removes what dead processes have left in the directory of temporary files.

@@ -281,9 +281,10 @@ Dies with C<body_methods takes an array reference of method names>.
 
 A client that exceeds a limit or is too slow gets an answer: 408 (Request
 Timeout), 413 (Content Too Large), 414 (URI Too Long), 431 (Request Header Fields
-Too Large) or 503 (Service Unavailable), and 411 (Length Required) or 415
-(Unsupported Media Type) to a POST without length or type; see RFC 9110, section 15, and RFC 6585,
-section 5. Without this option the connection is closed without a word, as in earlier releases,
+Too Large) or 503 (Service Unavailable), 411 (Length Required) or 415
+(Unsupported Media Type) to a POST without length or type, and 507 (Insufficient
+Storage) or 500 (Internal Server Error) where a file cannot be stored; see RFC 9110,
+section 15, RFC 6585, section 5, and RFC 4918, section 11.5. Without this option the connection is closed without a word, as in earlier releases,
 which a proxy takes for a failed server: new programs want it on. Malformed
 requests are always answered, with 400, 501 or 505. I<Default from new.>
 
@@ -399,7 +400,7 @@ Dies with C<HTTP::Server::EV: socket takes a listening socket handle>.
 
 The main callback runs in a L<Coro> thread of its own, so that it may wait:
 for C<< $cgi->flush_wait >>, C<< $file->save >> and anything else that is made for
-Coro. Your program loads L<Coro> and L<Coro::EV>. The C<on_*> callbacks still run
+Coro. L<Coro> and L<Coro::EV> are loaded if your program has not done so. The C<on_*> callbacks still run
 in the loop and must not wait.
 
 Ending such a thread from outside ends its reply, with what was printed by then. To
@@ -751,7 +752,8 @@ of the program.
 =item tmp_path
 
 The directory for temporary files; F<./upload_tmpfiles/> by default. It is made if it
-is not there, though not the directories above it. Have it on the file system to which
+is not there, though not the directories above it. A program that changes its working
+directory names it from the root. Have it on the file system to which
 files are saved: they are then moved by renaming. Several processes may share it; see
 L</Temporary files>. Only the user that the program runs as should be able to read it or to
 write to it: who can read it can lock it, so that nothing is removed for the dead.
@@ -881,6 +883,16 @@ A warning: the process has no descriptor left for a client that waits. It comes 
 until everybody who has waited is served. Accepting goes on when a connection is closed,
 and is also tried again at least once a second, as other descriptors may be free. Raise
 the limit (C<ulimit -n>) or set L</max_connections>.
+
+=item C<HTTP::Server::EV cannot write in DIRECTORY: REASON>
+
+A warning: a file could not be made or written in the directory for temporary files, and
+its upload has failed. It comes once, until a file is complete again. With a relative
+L</tmp_path> the reason may be a C<chdir> after L</new>.
+
+=item C<ERROR IN CALLBACK: HTTP::Server::EV-E<gt>new was not called, which says where files go>
+
+A warning: an upload has failed, since L</listen> was called without a server.
 
 =back
 

@@ -8,6 +8,7 @@
 mod receiving;
 mod replying;
 
+use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -280,7 +281,8 @@ impl Connection {
             RequestError::Malformed(malformed) => Some(malformed.status()),
             RequestError::Transfer(ChunkedError::Exceeded(exceeded)) => excess(exceeded.status()),
             RequestError::Transfer(malformed) => Some(malformed.status()),
-            RequestError::Store(_) | RequestError::Dropped | RequestError::Disconnected => None,
+            RequestError::Store(failure) => excess(status_of_failure(failure)),
+            RequestError::Dropped | RequestError::Disconnected => None,
         };
         self.phase = Phase::Failing {
             status,
@@ -334,4 +336,15 @@ impl Connection {
 /// `None` also where the time lies beyond what can be counted.
 pub(crate) fn later(now: Instant, timeout: Option<Duration>) -> Option<Instant> {
     now.checked_add(timeout?)
+}
+
+/// What a client is told whose file could not be stored (RFC 9110 §15.6, RFC 4918 §11.5).
+fn status_of_failure(failure: &io::Error) -> u16 {
+    match failure.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            507
+        }
+        io::ErrorKind::OutOfMemory => 503,
+        _ => 500,
+    }
 }
