@@ -10,6 +10,9 @@ use crate::value::defined;
 /// In seconds: what is longer is no limit.
 const LONGEST_TIMEOUT: f64 = 1e9;
 
+/// 2^63: from here on an integer of Perl's saturates.
+const LARGEST_NUMBER: f64 = 9_223_372_036_854_775_808.0;
+
 const CALLBACKS: [&str; 7] = [
     "fork_hook",
     "on_drained",
@@ -18,6 +21,25 @@ const CALLBACKS: [&str; 7] = [
     "on_file_received",
     "on_file_write",
     "on_multipart",
+];
+
+const LIMITS: [&[u8]; 16] = [
+    b"max_body_size",
+    b"max_chunk_line",
+    b"max_connections",
+    b"max_cookies",
+    b"max_field_name",
+    b"max_field_value",
+    b"max_file_name",
+    b"max_file_size",
+    b"max_files",
+    b"max_header_line",
+    b"max_header_size",
+    b"max_headers",
+    b"max_parts",
+    b"max_uri",
+    b"max_urlencoded_body",
+    b"max_urlencoded_fields",
 ];
 
 /// Where options are looked up: the listener's own, then the server's, which are
@@ -46,6 +68,7 @@ impl Options<'_> {
     /// A Perl exception that names the option and what it takes.
     pub fn read(&self) -> Result<ListenerOptions> {
         self.check_callbacks()?;
+        self.warn_of_unknown_limits()?;
         let default = ListenerOptions::default();
         Ok(ListenerOptions {
             limits: self.limits()?,
@@ -76,10 +99,10 @@ impl Options<'_> {
     fn limits(&self) -> Result<Limits> {
         let default = Limits::default();
         Ok(Limits {
-            uri: self.number("max_uri", default.uri)?,
-            header_line: self.number("max_header_line", default.header_line)?,
-            header_size: self.number("max_header_size", default.header_size)?,
-            headers: self.number("max_headers", default.headers)?,
+            uri: self.positive("max_uri", default.uri)?,
+            header_line: self.positive("max_header_line", default.header_line)?,
+            header_size: self.positive("max_header_size", default.header_size)?,
+            headers: self.positive("max_headers", default.headers)?,
             field_name: self.number("max_field_name", default.field_name)?,
             file_name: self.number("max_file_name", default.file_name)?,
             field_value: self.number("max_field_value", default.field_value)?,
@@ -101,6 +124,22 @@ impl Options<'_> {
                     return Err(takes(name, "a code reference"));
                 }
                 _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Whoever means to set a limit, and does not, is told. Other options that are none are the
+    /// application's.
+    fn warn_of_unknown_limits(&self) -> Result<()> {
+        for hash in std::iter::once(self.listener).chain(self.server) {
+            for (key, _) in hash.pairs()? {
+                let name = key.bytes.as_slice();
+                if !name.starts_with(b"max_") || LIMITS.contains(&name) {
+                    continue;
+                }
+                let warning = [b"HTTP::Server::EV: there is no limit ", name].concat();
+                hash.perl().warn(&warning)?;
             }
         }
         Ok(())
@@ -130,11 +169,24 @@ impl Options<'_> {
     }
 
     fn number(&self, name: &str, default: u64) -> Result<u64> {
+        self.whole(name, 0.0, "a whole number, 0 or more", default)
+    }
+
+    /// Of what no request can do without.
+    fn positive(&self, name: &str, default: u64) -> Result<u64> {
+        self.whole(name, 1.0, "a whole number above 0", default)
+    }
+
+    fn whole(&self, name: &str, least: f64, what: &str, default: u64) -> Result<u64> {
         let Some(value) = self.get(name)? else {
             return Ok(default);
         };
-        let wrong = || takes(name, "a whole number, 0 or more");
+        let wrong = || takes(name, what);
         if !value.looks_like_number()? {
+            return Err(wrong());
+        }
+        let number = value.number()?;
+        if number.fract() != 0.0 || !(least..LARGEST_NUMBER).contains(&number) {
             return Err(wrong());
         }
         u64::try_from(value.integer()?).map_err(|_| wrong())
@@ -148,10 +200,15 @@ impl Options<'_> {
         let Some(value) = self.get("body_methods")? else {
             return Ok(default);
         };
-        let list = value
-            .as_array()
-            .ok_or_else(|| takes("body_methods", "an array reference of method names"))?;
-        list.values()?.iter().map(Scalar::bytes).collect()
+        let wrong = || takes("body_methods", "an array reference of method names");
+        let names = value.as_array().ok_or_else(wrong)?.values()?;
+        names
+            .iter()
+            .map(|name| match name.is_reference() || !name.is_true()? {
+                true => Err(wrong()),
+                false => name.bytes(),
+            })
+            .collect()
     }
 
     /// The value that counts, unless it is undefined in both places.

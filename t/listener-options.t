@@ -108,20 +108,24 @@ for my $in (qw(listen new)) {
 }
 
 # [ option, what it takes, values that are none ]
-my @NUMBER  = ( 'a whole number, 0 or more',          -1,     'many', [] );
+my @NUMBER  = ( 'a whole number, 0 or more', -1, 'many', 1.5,    1e30, 'nan', [] );
+my @ABOVE_0 = ( 'a whole number above 0',    0,  -1,     'many', 0.5,  1e30,  [] );
 my @SECONDS = ( 'a number of seconds, or 0 for none', -1,     'soon', 1e19, [] );
 my @CODE    = ( 'a code reference',                   'main', [], {} );
 my @LIMITS  = map { "max_$_" } qw(body_size connections cookies field_name field_value
-  file_name file_size files header_line header_size headers parts uri urlencoded_body
-  urlencoded_fields);
+  file_name file_size files parts urlencoded_body urlencoded_fields);
 my @WRONG = (
-    ( map { [ $_, @NUMBER ] } @LIMITS ),
-    ( map { [ $_, @SECONDS ] } qw(header_timeout write_timeout) ),
+    ( map { [ $_,       @NUMBER ] } @LIMITS ),
+    ( map { [ "max_$_", @ABOVE_0 ] } qw(header_line header_size headers uri) ),
+    ( map { [ $_,       @SECONDS ] } qw(header_timeout write_timeout) ),
     (
         map { [ $_, @CODE ] }
           qw(fork_hook on_error on_file_open on_file_received on_file_write on_multipart)
     ),
-    [ 'body_methods', 'an array reference of method names', 'POST', {} ],
+    [
+        'body_methods', 'an array reference of method names',
+        'POST', {},     [undef], [ 'POST', {} ], [q{}]
+    ],
 );
 subtest 'A wrong value is said at the line of the caller' => sub {
     my $server = TestServer->start(
@@ -146,6 +150,25 @@ subtest 'A wrong value is said at the line of the caller' => sub {
           for @values;
     }
     $server->ended;
+};
+
+subtest 'A limit that there is not is warned of, at the line of the caller' => sub {
+    my $server = TestServer->start(
+        sub {
+            my ($server) = @_;
+            my $http = $server->new_server( max_filesize => 1 );
+            local $SIG{__WARN__} = sub { report( warning => @_ ) };
+            $http->listen( $server->{socket}, \&answer,
+                { max_file => 1, max_files => 1 } );
+        }
+    );
+    for my $name (qw(max_file max_filesize)) {
+        like $server->await('warning'),
+          qr/\AHTTP::Server::EV: there is no limit $name at \Q$0\E line \d+[.]\n\z/,
+          $name;
+    }
+    is $server->request( GET => '/' )->{body}, 'page', 'it is served';
+    $server->stop;
 };
 
 subtest 'An option that is undef counts as not given' => sub {

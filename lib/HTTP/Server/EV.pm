@@ -374,7 +374,9 @@ Dies with C<keepalive takes a number of seconds, or 0 for none>.
 
 Limits: see L</LIMITS> for what each of them counts. I<Default from new.>
 
-Each dies with C<NAME takes a whole number, 0 or more>.
+Each dies with C<NAME takes a whole number, 0 or more>, or C<above 0> for those of the head:
+C<max_uri>, C<max_headers>, C<max_header_line> and C<max_header_size>. An option C<max_...>
+that is none of these is warned of: C<HTTP::Server::EV: there is no limit NAME>.
 
 =head2 plus_as_space
 
@@ -435,7 +437,7 @@ Dies with C<write_timeout takes a number of seconds, or 0 for none>.
 
 What exceeds a limit ends the request: the connection is closed, or answered where
 L</error_responses> is on. A limit is inclusive: exactly that much passes. Sizes
-are bytes, as sent.
+are bytes, as sent. 0 means no limit where that is said, and elsewhere that nothing passes.
 
 =over
 
