@@ -21,7 +21,6 @@ my @TARGETS = (
     [ '/a?b=c'               => '/a',                   '/a',                   'b=c' ],
     [ '/a?b?c'               => '/a',                   '/a',                   'b?c' ],
     [ '/a??'                 => '/a',                   '/a',                   q{?} ],
-    [ '?b'                   => q{},                    q{},                    'b' ],
     [ '/a%20b/%D1%8F?q=%20'  => '/a%20b/%D1%8F',        "/a b/\xd1\x8f",        'q=%20' ],
     [ '/%d1%8f'              => '/%d1%8f',              "/\xd1\x8f",            undef ],
     [ '/%FF'                 => '/%FF',                 "/\xff",                undef ],
@@ -33,8 +32,9 @@ my @TARGETS = (
     [ "/\xff\xe0?\xe6"       => "/\xff\xe0",            "/\xff\xe0",            "\xe6" ],
     [ 'http://a:81/b?c'      => 'http://a:81/b',        'http://a:81/b',        'c' ],
     [ '/a#b?c'               => '/a#b',                 '/a#b',                 'c' ],
-    [ q{*}                   => q{*},                   q{*},                   undef ],
-    [ 'example.org:443'      => 'example.org:443',      'example.org:443',      undef ],
+    [ 'http://a/b#c'         => 'http://a/b#c',         'http://a/b#c',         undef ],
+    [ 'a+1.b-://c/d?e'       => 'a+1.b-://c/d',         'a+1.b-://c/d',         'e' ],
+    [ 'ftp:///a'             => 'ftp:///a',             'ftp:///a',             undef ],
     [ '/../../etc//passwd/.' => '/../../etc//passwd/.', '/../../etc//passwd/.', undef ],
     [
         q{/"<>\\^`{|};,@&='$!~} => q{/"<>\\^`{|};,@&='$!~},
@@ -59,6 +59,16 @@ my @REFUSED = (
     [ 'a URI without a host'          => 'GET http:///a HTTP/1.1',     400 ],
     [ 'a URI with a user'             => 'GET http://b@a/ HTTP/1.1',   400 ],
     [ 'a URI with a bad port'         => 'GET http://a:b/ HTTP/1.1',   400 ],
+    [ 'a path without a slash'        => 'GET -private/key HTTP/1.1',  400 ],
+    [ 'a path of dots'                => 'GET ../key HTTP/1.1',        400 ],
+    [ 'a word for a target'           => 'GET foo HTTP/1.1',           400 ],
+    [ 'a query alone'                 => 'GET ?b HTTP/1.1',            400 ],
+    [ 'a host and port'               => 'GET a:443 HTTP/1.1',         400 ],
+    [ 'a URI without an authority'    => 'GET urn:a HTTP/1.1',         400 ],
+    [ 'a scheme that is none'         => 'GET 1a://b/ HTTP/1.1',       400 ],
+    [ 'an asterisk'                   => 'GET * HTTP/1.1',             400 ],
+    [ 'OPTIONS with more than that'   => 'OPTIONS */ HTTP/1.1',        400 ],
+    [ 'CONNECT with an asterisk'      => 'CONNECT * HTTP/1.1',         400 ],
     [ 'CONNECT with a path'           => 'CONNECT / HTTP/1.1',         400 ],
     [ 'CONNECT without a port'        => 'CONNECT a HTTP/1.1',         400 ],
     [ 'a version in lower case'       => 'GET / http/1.1',             400 ],
@@ -83,6 +93,8 @@ subtest 'Targets stay as they were sent, and are taken apart' => sub {
           printable($target);
     }
 };
+
+is $server->seen("OPTIONS * HTTP/1.0\r\n\r\n")->[1], q{*}, 'OPTIONS with an asterisk';
 
 subtest 'Methods are any token, in their case' => sub {
     for my $method ( qw(GET HEAD DELETE OPTIONS M-SEARCH get Post X),

@@ -165,7 +165,12 @@ impl<'a> NaiveHead<'a> {
             return names_server(self.target)
                 && split_host(self.target).is_some_and(|(_, port)| port.len() > 1);
         }
-        self.authority_of_uri().is_none_or(names_server)
+        let has_form = match self.target {
+            [b'/', ..] => true,
+            b"*" => self.method == b"OPTIONS",
+            target => has_scheme(target),
+        };
+        has_form && self.authority_of_uri().is_none_or(names_server)
     }
 
     fn has_clear_host(&self) -> bool {
@@ -258,6 +263,14 @@ fn is_token(text: &[u8]) -> bool {
     let is_in_tokens =
         |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
     !text.is_empty() && text.iter().all(is_in_tokens)
+}
+
+/// Whether it is a URI with `//` behind its scheme.
+fn has_scheme(target: &[u8]) -> bool {
+    let behind = (0..target.len()).find(|&at| target[at..].starts_with(b"://"));
+    let scheme = &target[..behind.unwrap_or(0)];
+    let is_in_schemes = |byte: &u8| byte.is_ascii_alphanumeric() || b"+-.".contains(byte);
+    !scheme.is_empty() && scheme[0].is_ascii_alphabetic() && scheme.iter().all(is_in_schemes)
 }
 
 fn is_text(byte: u8) -> bool {

@@ -44,6 +44,10 @@ const HEAD_PIECES: &[&str] = &[
     "\r\n\r\n",
 ];
 
+const TARGET_PIECES: &[&str] = &[
+    "/", "//", ":", "://", "*", "?", "#", "a", "1", "+", "-", ".", "@", "http", "HTTPS", "b:80",
+];
+
 const MULTIPART_PIECES: &[&str] = &[
     "\r\n",
     "\r\n",
@@ -112,6 +116,18 @@ proptest! {
         let whole = parse(&input, &limits);
         prop_assert_eq!(&request_head::read(&pieces(&input, &cuts), &limits), &whole);
         prop_assert_eq!(&request_head::read(&single_bytes(&input), &limits), &whole);
+    }
+
+    #[test]
+    fn a_target_is_accepted_where_a_naive_reading_accepts_it(
+        method in prop::sample::select(&["GET", "OPTIONS", "CONNECT"]),
+        pieces in vec(prop::sample::select(TARGET_PIECES), 0..6),
+    ) {
+        let limits = Limits::default();
+        let input = format!("{method} {} HTTP/1.0\r\n\r\n", pieces.concat());
+        let is_accepted = parse(input.as_bytes(), &limits).is_ok();
+        let naive = request_head::read_naively(input.as_bytes(), &limits);
+        prop_assert_eq!(is_accepted, naive.is_some(), "{}", input);
     }
 
     #[test]

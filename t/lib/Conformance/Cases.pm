@@ -30,6 +30,7 @@ sub read_file {
         next if $line =~ /\A(?:#|\s*\z)/;
         if ( $line =~ /\A--- (.+)/ ) {
             push @cases, _case( name => $1 );
+            undef $template;
         }
         elsif ( $line =~ /\A[*]{3} (.+)/ ) {
             $template = { name => $1, lines => [] };

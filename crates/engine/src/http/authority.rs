@@ -30,7 +30,7 @@ pub(super) fn is_host(value: &[u8]) -> bool {
 
 /// A host that is not empty, with or without a port: an empty one names no server (RFC 9110
 /// §4.2.1).
-pub(super) fn is_server(authority: &[u8]) -> bool {
+fn is_server(authority: &[u8]) -> bool {
     !matches!(authority, [] | [b':', ..]) && is_host(authority)
 }
 
@@ -43,19 +43,45 @@ pub(super) fn is_authority_form(target: &[u8]) -> bool {
     is_server(target) && split_port(target).is_some_and(|(_, port)| port.len() > 1)
 }
 
+/// A URI with an authority, which for `http` and `https` has to name a server.
+///
+/// ```text
+/// absolute-form = absolute-URI                                         ; RFC 9112 §3.2.2
+/// absolute-URI  = scheme ":" hier-part [ "?" query ]                   ; RFC 3986 §4.3
+/// hier-part     = "//" authority path-abempty / ...
+/// ```
+///
+/// One without an authority could be a host and its port as well.
+pub(super) fn is_absolute_form(target: &[u8]) -> bool {
+    if let Some(authority) = of_absolute_form(target) {
+        return is_server(authority);
+    }
+    let colon = memchr(b':', target);
+    let split = colon.and_then(|colon| target.split_at_checked(colon));
+    split.is_some_and(|(scheme, rest)| rest.starts_with(b"://") && is_scheme(scheme))
+}
+
+/// ```text
+/// scheme = ALPHA *( ALPHA / DIGIT / "+" / "-" / "." )                  ; RFC 3986 §3.1
+/// ```
+fn is_scheme(scheme: &[u8]) -> bool {
+    let is_allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"+-.".contains(byte);
+    scheme.first().is_some_and(u8::is_ascii_alphabetic) && scheme.iter().all(is_allowed)
+}
+
 /// The authority of a target that is an `http` or `https` URI.
 ///
 /// ```text
 /// http-URI  = "http" "://" authority path-abempty [ "?" query ]        ; RFC 9110 §4.2.1
 /// ```
 pub(super) fn of_absolute_form(target: &[u8]) -> Option<&[u8]> {
-    let is_scheme = |scheme: &[u8]| {
+    let is_http = |scheme: &[u8]| {
         scheme.eq_ignore_ascii_case(b"http") || scheme.eq_ignore_ascii_case(b"https")
     };
     // Nearly every target begins with a slash.
     let colon = memchr(b':', target.get(..6.min(target.len()))?)?;
     let (scheme, rest) = target.split_at_checked(colon)?;
-    let rest = rest.strip_prefix(b"://").filter(|_| is_scheme(scheme))?;
+    let rest = rest.strip_prefix(b"://").filter(|_| is_http(scheme))?;
     rest.split(|byte| b"/?#".contains(byte)).next()
 }
 

@@ -318,8 +318,8 @@ mod tests {
             => complete("GET /\\xff?\\xe0 HTTP/1.0", 21);
         absolute_target: b"GET http://a/b#c HTTP/1.0\r\n\r\n", Limits::default()
             => complete("GET http://a/b#c HTTP/1.0", 29);
-        own_method: b"M-SEARCH * HTTP/1.0\r\n\r\n", Limits::default()
-            => complete("M-SEARCH * HTTP/1.0", 23);
+        own_method: b"M-SEARCH / HTTP/1.0\r\n\r\n", Limits::default()
+            => complete("M-SEARCH / HTTP/1.0", 23);
         line_feeds_alone: b"GET / HTTP/1.0\nA: b\n\n", Limits::default()
             => complete("GET / HTTP/1.0 [A|b]", 21);
         one_leading_empty_line: b"\r\nGET / HTTP/1.0\r\nA: b\r\n\r\n", Limits::default()
@@ -388,6 +388,38 @@ mod tests {
             => complete("GET hTTps://a:1?b HTTP/1.0", 30);
         uri_of_another_scheme: b"GET ftp:///a HTTP/1.0\r\n\r\n", Limits::default()
             => complete("GET ftp:///a HTTP/1.0", 25);
+        uri_of_a_longer_scheme: b"GET a1+-.://b?c#d HTTP/1.0\r\n\r\n", Limits::default()
+            => complete("GET a1+-.://b?c#d HTTP/1.0", 30);
+        uri_without_authority: b"GET urn:a HTTP/1.0\r\n\r\n", Limits::default()
+            => malformed(Malformed::Target);
+        uri_with_one_slash: b"GET http:/a HTTP/1.0\r\n\r\n", Limits::default()
+            => malformed(Malformed::Target);
+        uri_without_scheme: b"GET ://a/ HTTP/1.0\r\n\r\n", Limits::default()
+            => malformed(Malformed::Target);
+        scheme_that_begins_with_a_digit: b"GET 1a://b/ HTTP/1.0\r\n\r\n", Limits::default()
+            => malformed(Malformed::Target);
+        scheme_with_a_slash: b"GET -private/a://b/ HTTP/1.0\r\n\r\n", Limits::default()
+            => malformed(Malformed::Target);
+        scheme_with_8_bit_bytes: b"GET a\xe9://b/ HTTP/1.0\r\n\r\n", Limits::default()
+            => malformed(Malformed::Target);
+        scheme_of_many_bytes: b"GET abcdefghijklmnopqrstuvwxyz://b/ HTTP/1.0\r\n\r\n",
+            Limits::default() => complete("GET abcdefghijklmnopqrstuvwxyz://b/ HTTP/1.0", 48);
+        path_without_slash: b"GET -private/key HTTP/1.0\r\n\r\n", Limits::default()
+            => malformed(Malformed::Target);
+        one_word: b"GET a HTTP/1.0\r\n\r\n", Limits::default() => malformed(Malformed::Target);
+        bytes_without_slash: b"GET \xe9/ HTTP/1.0\r\n\r\n", Limits::default()
+            => malformed(Malformed::Target);
+        query_alone: b"GET ?a HTTP/1.0\r\n\r\n", Limits::default() => malformed(Malformed::Target);
+        host_and_port: b"GET a:443 HTTP/1.0\r\n\r\n", Limits::default()
+            => malformed(Malformed::Target);
+        asterisk: b"OPTIONS * HTTP/1.0\r\n\r\n", Limits::default()
+            => complete("OPTIONS * HTTP/1.0", 22);
+        asterisk_of_another_method: b"GET * HTTP/1.0\r\n\r\n", Limits::default()
+            => malformed(Malformed::Target);
+        asterisk_and_more: b"OPTIONS *a HTTP/1.0\r\n\r\n", Limits::default()
+            => malformed(Malformed::Target);
+        connect_to_an_asterisk: b"CONNECT * HTTP/1.0\r\n\r\n", Limits::default()
+            => malformed(Malformed::Target);
         uri_without_host: b"GET http:///a HTTP/1.0\r\n\r\n", Limits::default()
             => malformed(Malformed::Target);
         uri_with_port_only: b"GET http://:80/a HTTP/1.0\r\n\r\n", Limits::default()

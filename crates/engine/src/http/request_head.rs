@@ -45,8 +45,8 @@ pub enum Malformed {
     /// Not `method SP request-target SP HTTP-version` (RFC 9112 §3).
     #[error("malformed request line")]
     RequestLine,
-    /// A URI without a host or with a user's name (RFC 9110 §4.2), or for `CONNECT` not a host with
-    /// a port (RFC 9112 §3.2.3).
+    /// Of none of the forms that the method may have (RFC 9112 §3.2), or a URI without a host or
+    /// with a user's name (RFC 9110 §4.2).
     #[error("invalid request target")]
     Target,
     /// Not `field-name ":" field-value` (RFC 9112 §5): a folded line, a space before the colon, a
@@ -303,16 +303,21 @@ impl RequestHead {
         self.check_host()
     }
 
-    /// Targets that are of none of the forms of RFC 9112 §3.2 are left to the application; but if
-    /// one says whom the request is for, that has to be clear.
+    /// ```text
+    /// request-target = origin-form / absolute-form / authority-form / asterisk-form
+    ///                                                                  ; RFC 9112 §3.2
+    /// ```
+    ///
+    /// What else there is would be appended to a path by old applications, to name a file outside
+    /// their directory. Of what the forms are made of, much is left to the application.
     fn check_target(&self) -> Result<(), Malformed> {
         let target = self.target();
-        let is_clear = match authority::of_absolute_form(target) {
-            _ if self.method() == b"CONNECT" => authority::is_authority_form(target),
-            Some(authority) => authority::is_server(authority),
-            None => true,
+        let is_valid = match self.method() {
+            b"CONNECT" => authority::is_authority_form(target),
+            b"OPTIONS" if target == b"*" => true,
+            _ => target.starts_with(b"/") || authority::is_absolute_form(target),
         };
-        is_clear.then_some(()).ok_or(Malformed::Target)
+        is_valid.then_some(()).ok_or(Malformed::Target)
     }
 
     /// Servers before or behind this one might take another for the host that is meant.
@@ -379,7 +384,10 @@ mod tests {
         assert_eq!(split("/a"), (b"/a".to_vec(), None));
         assert_eq!(split("/a?"), (b"/a".to_vec(), Some(vec![])));
         assert_eq!(split("/a?b?c"), (b"/a".to_vec(), Some(b"b?c".to_vec())));
-        assert_eq!(split("?b"), (vec![], Some(b"b".to_vec())));
+        assert_eq!(
+            split("http://a?b"),
+            (b"http://a".to_vec(), Some(b"b".to_vec()))
+        );
     }
 
     #[test]

@@ -325,7 +325,8 @@ As sent, or C<undef>.
 
 =item C<DOCUMENT_URI>, C<SCRIPT_NAME>
 
-The target of the request up to the C<?>, as it was sent.
+The target of the request up to the C<?>, as it was sent. It begins with a slash, or it is
+a whole URI, C<*> for C<OPTIONS>, or host and port for C<CONNECT>.
 
 =item C<GATEWAY_INTERFACE>
 
