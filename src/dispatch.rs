@@ -13,12 +13,14 @@ use crate::buffer::{self, Status};
 use crate::fields;
 use crate::multipart_file;
 use crate::request;
-use crate::server::{Request, Server, cannot};
+use crate::server::{Request, Server, cannot, reason};
 use crate::text;
 
 const OUT_OF_DESCRIPTORS: &str = "HTTP::Server::EV ERROR: Can`t accept connection. \
     Run out of open file descriptors! \
     Listening stopped until one of the server connection will be closed!\n";
+
+const CANNOT_ACCEPT: &str = "HTTP::Server::EV ERROR: Can`t accept connection";
 
 const NO_DIRECTORY: &str = "HTTP::Server::EV->new was not called, which says where files go\n";
 
@@ -82,6 +84,10 @@ fn act(server: &Server, perl: Perl, event: Event) -> Result<()> {
         },
         Event::ListenerDrained { listener } => listener_drained(server, listener),
         Event::OutOfDescriptors { .. } => perl.warn(OUT_OF_DESCRIPTORS.as_bytes()),
+        Event::AcceptFailed { error, .. } => {
+            let message = format!("{CANNOT_ACCEPT}: {}\n", reason(&error));
+            perl.warn(message.as_bytes())
+        }
     }
 }
 

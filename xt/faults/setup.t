@@ -71,6 +71,27 @@ subtest 'start says why a listener cannot go on, and can be called again' => sub
     $server->stop;
 };
 
+subtest 'A client waits while none can be accepted, and so does the server' => sub {
+    for my $error (qw(EPERM ECONNABORTED)) {
+        my $server =
+          TestServer->start( sub { commands( $_[0], $_[0]->listen( \&answer ) ) } );
+        $server->await('ready');
+        $faults->set( accept => error => $error );
+        my $client = $server->connect;
+        $client->send( request_bytes( GET => q{/} ) );
+        ok $server->await_stderr(qr/./), "$error: there is a warning";
+        my $before = $faults->injected('accept');
+        $server->tell('wait');
+        $server->await('waited');
+        cmp_ok $faults->injected('accept') - $before, '<', 20, 'it is tried now and then';
+        $faults->clear;
+        is $client->response->{body}, 'page', 'the client is served then';
+        local $! = Errno->can($error)->();
+        my $warning = "HTTP::Server::EV ERROR: Can`t accept connection: $!\n";
+        $server->stop( stderr => qr/\A\Q$warning\E\z/ );
+    }
+};
+
 for my $row (@CLAIMING) {
     my ( $call, $errors ) = @{$row};
     subtest "new, $call: @{$errors}" => sub { try_new( $call, $_ ) for @{$errors} };
@@ -219,7 +240,8 @@ sub commands {
     my ( $test, $listener ) = @_;
 
     # The loop goes on although nobody listens.
-    my $idle    = EV::timer( 1e6, 0, sub { } );
+    my $idle = EV::timer( 1e6, 0, sub { } );
+    my $timer;
     my %command = (
         idle   => sub { $idle },
         listen => sub {
@@ -228,7 +250,10 @@ sub commands {
             report( listen => $@ );
             report( port   => $made->{port} ) if $made;
         },
-        stop  => sub { $listener->stop; report('stop') },
+        stop => sub { $listener->stop; report('stop') },
+        wait => sub {
+            $timer = EV::timer( 0.5, 0, sub { report('waited') } );
+        },
         start => sub {
             my $error = eval { $listener->start; 1 } ? q{} : $@;
             report( start => $error, $listener->{stopped} );

@@ -168,6 +168,14 @@ pub enum Event {
         /// Whose client has to wait.
         listener: ListenerId,
     },
+    /// No connection can be accepted, for want of something else than a descriptor, and it may stay
+    /// so. It is tried again from time to time. Reported once until accepting has succeeded.
+    AcceptFailed {
+        /// Whose clients have to wait.
+        listener: ListenerId,
+        /// What accept(2) said.
+        error: io::Error,
+    },
 }
 
 /// The head of a request and where it came from. Its memory is used again for another request once
@@ -252,6 +260,7 @@ impl Event {
             | Event::Drained { request } => Some(*request),
             Event::WorkDone { .. }
             | Event::OutOfDescriptors { .. }
+            | Event::AcceptFailed { .. }
             | Event::ListenerDrained { .. } => None,
         }
     }

@@ -88,8 +88,10 @@ pub(crate) struct Listener {
     pub(crate) idle: IdleQueue,
     pause: Duration,
     paused_until: Option<Instant>,
-    /// Clients wait because no descriptor is left for them, which the application knows.
-    short_of_descriptors: bool,
+    /// Clients wait because none can be accepted, which the application knows.
+    failure_reported: bool,
+    /// Clients that had gone before they were accepted, in a row.
+    clients_gone: usize,
 }
 
 impl Listener {
@@ -107,7 +109,8 @@ impl Listener {
             idle: IdleQueue::default(),
             pause: FIRST_PAUSE,
             paused_until: None,
-            short_of_descriptors: false,
+            failure_reported: false,
+            clients_gone: 0,
         }
     }
 
@@ -125,22 +128,29 @@ impl Listener {
     }
 
     /// Accepts nobody for some time, and longer the next time in a row.
-    pub(crate) fn pause(&mut self, now: Instant) {
+    fn pause(&mut self, now: Instant) {
         self.ready = false;
         self.paused_until = Some(now + self.pause);
         self.pause = (2 * self.pause).min(LONGEST_PAUSE);
     }
 
-    /// No descriptor is left for a client that waits. Returns whether this is news.
-    pub(crate) fn is_short_of_descriptors(&mut self, now: Instant) -> bool {
+    /// No client can be accepted. Returns whether this is news.
+    pub(crate) fn has_failed(&mut self, now: Instant) -> bool {
         self.pause(now);
-        !std::mem::replace(&mut self.short_of_descriptors, true)
+        !std::mem::replace(&mut self.failure_reported, true)
+    }
+
+    /// A client that was to be accepted had gone. Returns how many in a row.
+    pub(crate) fn has_lost_client(&mut self) -> usize {
+        self.clients_gone = self.clients_gone.saturating_add(1);
+        self.clients_gone
     }
 
     /// Everybody has been accepted.
     pub(crate) fn nobody_waits(&mut self) {
         self.ready = false;
-        self.short_of_descriptors = false;
+        self.failure_reported = false;
+        self.clients_gone = 0;
     }
 
     pub(crate) fn paused_until(&self) -> Option<Instant> {
@@ -164,11 +174,13 @@ impl Listener {
         self.ready = self.started;
         self.pause = FIRST_PAUSE;
         self.paused_until = None;
-        self.short_of_descriptors = false;
+        self.failure_reported = false;
+        self.clients_gone = 0;
     }
 
     pub(crate) fn has_accepted(&mut self) {
         self.pause = FIRST_PAUSE;
+        self.clients_gone = 0;
     }
 }
 
@@ -184,22 +196,38 @@ mod tests {
     #[test]
     fn a_pause_is_not_inherited() {
         let mut listener = listener();
-        assert!(listener.is_short_of_descriptors(Instant::now()));
+        assert!(listener.has_failed(Instant::now()));
         listener.after_fork();
         assert_eq!((listener.paused_until(), listener.ready), (None, true));
-        assert!(listener.is_short_of_descriptors(Instant::now()));
+        assert!(listener.has_failed(Instant::now()));
     }
 
     #[test]
-    fn a_shortage_is_news_once_until_everybody_is_accepted() {
+    fn a_failure_is_news_once_until_everybody_is_accepted() {
         let now = Instant::now();
         let mut listener = listener();
-        assert!(listener.is_short_of_descriptors(now));
-        assert!(!listener.is_short_of_descriptors(now));
+        assert!(listener.has_failed(now));
+        assert!(!listener.has_failed(now));
         listener.has_accepted();
-        assert!(!listener.is_short_of_descriptors(now));
+        assert!(!listener.has_failed(now));
         listener.nobody_waits();
-        assert!(listener.is_short_of_descriptors(now));
+        assert!(listener.has_failed(now));
+    }
+
+    #[test]
+    fn clients_that_have_gone_are_counted_until_one_is_there_or_nobody() {
+        let mut listener = listener();
+        assert_eq!(
+            [listener.has_lost_client(), listener.has_lost_client()],
+            [1, 2]
+        );
+        listener.has_accepted();
+        assert_eq!(
+            [listener.has_lost_client(), listener.has_lost_client()],
+            [1, 2]
+        );
+        listener.nobody_waits();
+        assert_eq!(listener.has_lost_client(), 1);
     }
 
     #[test]

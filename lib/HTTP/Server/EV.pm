@@ -886,6 +886,12 @@ until everybody who has waited is served. Accepting goes on when a connection is
 and is also tried again at least once a second, as other descriptors may be free. Raise
 the limit (C<ulimit -n>) or set L</max_connections>.
 
+=item C<HTTP::Server::EV ERROR: Can`t accept connection: REASON>
+
+A warning: accept(2) fails for another reason, such as a rule of the system that forbids
+it, or a socket of yours that no longer listens. It comes once, until everybody who has
+waited is served. Accepting is tried again at least once a second.
+
 =item C<HTTP::Server::EV cannot write in DIRECTORY: REASON>
 
 A warning: a file could not be made or written in the directory for temporary files, and

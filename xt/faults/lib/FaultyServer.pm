@@ -172,7 +172,7 @@ sub wrongs {
 sub stop {
     my ($self) = @_;
     my @warnings = (
-        'HTTP::Server::EV ERROR: Can`t accept connection\. Run out of [^\n]*',
+        'HTTP::Server::EV ERROR: Can`t accept connection(?:\. Run out of |: )[^\n]*',
         'HTTP::Server::EV cannot poll: [^\n]*',
         'HTTP::Server::EV cannot serve after fork: [^\n]*',
         'HTTP::Server::EV::IO::\w+ failed to move file [^\n]*',

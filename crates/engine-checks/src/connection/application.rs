@@ -201,6 +201,7 @@ impl Application {
             }
             Event::WorkDone { work, .. } => assert!(self.work.remove(&work), "unknown work"),
             Event::OutOfDescriptors { .. } => panic!("descriptors are there"),
+            Event::AcceptFailed { error, .. } => panic!("{error}"),
             Event::Drained { request } => {
                 self.awaits_drained.remove(&request);
                 let wishes = self.wishes.get_mut(&request).filter(|count| **count > 0);

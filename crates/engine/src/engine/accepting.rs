@@ -50,23 +50,27 @@ impl Engine {
                 listener.has_accepted();
                 self.accepted(id, socket, peer);
             }
-            Err(error) => self.accepted_none(id, Reason::of(error)),
+            Err(error) => self.accepted_none(id, error),
         }
     }
 
-    fn accepted_none(&mut self, id: ListenerId, reason: Reason) {
+    fn accepted_none(&mut self, id: ListenerId, error: Errno) {
         let Some(listener) = find_listener(&mut self.listeners, id) else {
             return;
         };
-        match reason {
+        match Reason::of(error) {
             Reason::NobodyWaits => listener.nobody_waits(),
-            Reason::ClientHasGone => {}
+            Reason::ClientHasGone if listener.has_lost_client() < ACCEPTS_A_TURN => {}
             // The system wants a descriptor before it looks whether somebody waits.
             Reason::NoDescriptor if !socket::has_input(&listener.socket) => {
                 listener.nobody_waits();
             }
             Reason::NoDescriptor => self.find_room(id),
-            Reason::UnfitSocket => listener.pause(self.now),
+            // So many clients do not go at a time.
+            Reason::ClientHasGone | Reason::UnfitSocket => {
+                let (listener, error) = (id, error.into());
+                self.accept_later(id, Event::AcceptFailed { listener, error });
+            }
         }
     }
 
@@ -76,12 +80,14 @@ impl Engine {
             // The listener is ready still, so the next attempt follows at once.
             return;
         }
-        let Some(listener) = find_listener(&mut self.listeners, id) else {
-            return;
-        };
-        if listener.is_short_of_descriptors(self.now) {
-            self.events
-                .push_back(Event::OutOfDescriptors { listener: id });
+        self.accept_later(id, Event::OutOfDescriptors { listener: id });
+    }
+
+    /// Nobody can be accepted for now, which the application is told by this event if it is news.
+    fn accept_later(&mut self, id: ListenerId, event: Event) {
+        let listener = find_listener(&mut self.listeners, id);
+        if listener.is_some_and(|listener| listener.has_failed(self.now)) {
+            self.events.push_back(event);
         }
     }
 
@@ -282,7 +288,7 @@ enum Reason {
     ClientHasGone,
     /// The process or the system has none left, or no memory for one.
     NoDescriptor,
-    /// And it may stay so.
+    /// And it may stay so. Also where the system forbids it (EPERM), whoever the client is.
     UnfitSocket,
 }
 
@@ -299,8 +305,7 @@ impl Reason {
             | Errno::HOSTDOWN
             | Errno::HOSTUNREACH
             | Errno::NOPROTOOPT
-            | Errno::OPNOTSUPP
-            | Errno::PERM => Reason::ClientHasGone,
+            | Errno::OPNOTSUPP => Reason::ClientHasGone,
             _ => Reason::UnfitSocket,
         }
     }
@@ -317,11 +322,12 @@ mod tests {
             (Errno::CONNABORTED, Reason::ClientHasGone),
             (Errno::INTR, Reason::ClientHasGone),
             (Errno::HOSTUNREACH, Reason::ClientHasGone),
-            (Errno::PERM, Reason::ClientHasGone),
             (Errno::MFILE, Reason::NoDescriptor),
             (Errno::NFILE, Reason::NoDescriptor),
             (Errno::NOMEM, Reason::NoDescriptor),
             (Errno::INVAL, Reason::UnfitSocket),
+            (Errno::PERM, Reason::UnfitSocket),
+            (Errno::ACCESS, Reason::UnfitSocket),
             (Errno::NOTSOCK, Reason::UnfitSocket),
         ];
         for (error, reason) in expected {

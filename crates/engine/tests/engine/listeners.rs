@@ -81,6 +81,35 @@ fn a_closed_listener_is_gone() {
 }
 
 #[test]
+fn a_socket_that_cannot_accept_is_reported_once_and_left_alone_for_some_time() {
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let brought = ListenSocket::from_descriptor(socket.try_clone().unwrap().into()).unwrap();
+    let mut server = Server::new(ListenerOptions::default());
+    let unfit = server
+        .engine
+        .listen(brought, ListenerOptions::default())
+        .unwrap();
+    server.engine.turn().unwrap();
+    rustix::net::shutdown(&socket, rustix::net::Shutdown::Both).unwrap();
+    let Event::AcceptFailed { listener, error } = server.next() else {
+        panic!("it is told");
+    };
+    assert_eq!(listener, unfit);
+    assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
+    assert!(
+        server
+            .engine
+            .wait_time()
+            .is_some_and(|wait| !wait.is_zero())
+    );
+    let client = server.client(GET);
+    server.receive_and_reply(b"another listener");
+    assert_eq!(server.until_done(reply_of(client)), b"another listener");
+    // No more than one pause is over by now, and no second word was said.
+    assert!(server.engine.next_event().is_none());
+}
+
+#[test]
 fn connections_beyond_the_maximum_are_turned_away() {
     for error_responses in [false, true] {
         let mut server = Server::new(ListenerOptions {
