@@ -337,7 +337,7 @@ impl Server {
         HAS_ENDED.set(true);
         let Some(server) = SERVER.take() else { return };
         server.with_engine(|engine| {
-            engine.flush();
+            engine.flush_all();
             engine.shut_down();
         });
         server.let_go();

@@ -220,30 +220,32 @@ impl Output {
         };
     }
 
-    pub(crate) fn send(&mut self, socket: &OwnedFd, terms: Terms<'_>) -> Sent {
+    /// Sends what is due, or as much of it as is sent at a time. Returns how far that came, and how
+    /// many bytes it was.
+    pub(crate) fn send(&mut self, socket: &OwnedFd, terms: Terms<'_>) -> (Sent, usize) {
         if self.frame(terms).is_err() {
-            return Sent::Failed;
+            return (Sent::Failed, 0);
         }
-        let mut left = MOST_AT_A_TIME;
-        while left > 0 && self.sent < self.framed {
+        let mut total = 0;
+        while total < MOST_AT_A_TIME && self.sent < self.framed {
             let due = self.bytes.get(self.sent..self.framed).unwrap_or_default();
-            match socket::send(socket, due.get(..left).unwrap_or(due)) {
+            match socket::send(socket, due.get(..MOST_AT_A_TIME - total).unwrap_or(due)) {
                 Ok(length) => {
                     self.sent += length;
-                    left = left.saturating_sub(length);
+                    total += length;
                 }
                 Err(Errno::AGAIN) => {
                     self.forget_sent();
-                    let progress = left < MOST_AT_A_TIME;
-                    return Sent::Blocked { progress };
+                    let progress = total > 0;
+                    return (Sent::Blocked { progress }, total);
                 }
-                Err(_) => return Sent::Failed,
+                Err(_) => return (Sent::Failed, total),
             }
         }
         self.forget_sent();
         match self.sent < self.framed {
-            true => Sent::Interrupted,
-            false => Sent::Enough,
+            true => (Sent::Interrupted, total),
+            false => (Sent::Enough, total),
         }
     }
 
@@ -771,7 +773,7 @@ mod tests {
         let mut output = output(5, 10);
         output.send_all();
         assert_eq!(output.due(), 5);
-        assert_eq!(output.send(&one.into(), TERMS), Sent::Enough);
+        assert_eq!(output.send(&one.into(), TERMS).0, Sent::Enough);
         drop(other);
         output.send_all();
         output.bytes_mut().extend_from_slice(b"more");
@@ -783,10 +785,10 @@ mod tests {
         let file = tempfile::tempfile().unwrap();
         let mut output = output(2 * MOST_AT_A_TIME + 1, 0);
         let socket = file.try_clone().unwrap().into();
-        assert_eq!(output.send(&socket, TERMS), Sent::Interrupted);
-        assert_eq!(output.send(&socket, TERMS), Sent::Interrupted);
+        assert_eq!(output.send(&socket, TERMS).0, Sent::Interrupted);
+        assert_eq!(output.send(&socket, TERMS).0, Sent::Interrupted);
         assert_eq!(output.pending(), 1);
-        assert_eq!(output.send(&socket, TERMS), Sent::Enough);
+        assert_eq!(output.send(&socket, TERMS).0, Sent::Enough);
     }
 
     #[test]
@@ -796,10 +798,10 @@ mod tests {
         let mut output = output(5, 10);
         output.interim(b"100");
         assert_eq!((output.framed, output.due()), (3, 0));
-        assert_eq!(output.send(&one, TERMS), Sent::Enough);
+        assert_eq!(output.send(&one, TERMS).0, Sent::Enough);
         assert_eq!(output.pending(), 5);
         output.send_all();
-        assert_eq!(output.send(&one, TERMS), Sent::Enough);
+        assert_eq!(output.send(&one, TERMS).0, Sent::Enough);
         output.interim(b"100");
         assert!(output.is_empty());
     }

@@ -237,6 +237,16 @@ impl Connection {
         )
     }
 
+    /// Whether what comes after the last reply is thrown away.
+    pub(crate) fn is_lingering(&self) -> bool {
+        matches!(self.phase, Phase::Lingering { .. })
+    }
+
+    /// Whether it may have a lot to be read.
+    pub(crate) fn reads_bulk(&self) -> bool {
+        self.is_uploading() || self.discards_input() || self.is_lingering()
+    }
+
     /// When its patience with the client ends if nothing moves from now on; `None` if it waits
     /// for somebody else, or without limit.
     pub(crate) fn deadline_from(&self, now: Instant) -> Option<Instant> {

@@ -105,16 +105,21 @@ pub struct Engine {
     data_queued: usize,
     /// Connections that are to be read or parsed on.
     ready: VecDeque<usize>,
-    /// Uploads that are to be read.
-    uploads_ready: VecDeque<usize>,
+    /// Connections that may have a lot to be read, and share what a turn reads: uploads, and those
+    /// whose input is thrown away.
+    bulk_ready: VecDeque<usize>,
     /// Bytes that were read for them in this turn.
-    uploaded: usize,
+    bulk_read: usize,
     /// Uploads that wait for the writer threads to catch up.
     starved: VecDeque<usize>,
     /// Nobody but the writer threads has read buffers, or had when this turn looked.
     buffers_released: bool,
     /// Connections whose output may have become due.
     dirty: Vec<usize>,
+    /// Those of them that have a lot of it, and share what a turn sends.
+    bulk_dirty: VecDeque<usize>,
+    /// Bytes that were sent of theirs in this turn.
+    bulk_sent: usize,
     timers: Timers,
     store: Store,
     heads: HeadPool,
@@ -149,11 +154,13 @@ impl Engine {
             events: VecDeque::new(),
             data_queued: 0,
             ready: VecDeque::new(),
-            uploads_ready: VecDeque::new(),
-            uploaded: 0,
+            bulk_ready: VecDeque::new(),
+            bulk_read: 0,
             starved: VecDeque::new(),
             buffers_released: false,
             dirty: Vec::new(),
+            bulk_dirty: VecDeque::new(),
+            bulk_sent: 0,
             timers: Timers::default(),
             store: Store::new(std::env::temp_dir(), waker),
             heads: HeadPool::default(),
@@ -301,6 +308,7 @@ impl Engine {
             return Ok(0);
         }
         let queued = self.events.len();
+        self.bulk_sent = 0;
         self.poll_system()?;
         self.take_completions();
         // Before reading, because the requests of new connections often are there already.
@@ -348,22 +356,22 @@ impl Engine {
         }
     }
 
-    /// Sends whatever output has become due. To be called before the outer loop sleeps.
+    /// Sends whatever output has become due, but of many large replies together no more than a
+    /// share in a turn. To be called before the outer loop sleeps.
     pub fn flush(&mut self) {
-        if self.dirty.is_empty() {
+        if self.dirty.is_empty() && self.bulk_dirty.is_empty() {
             return;
         }
         self.now = Instant::now();
-        let mut due = std::mem::take(&mut self.dirty);
-        for slot in due.drain(..) {
-            if let Some(connection) = self.connections.get_mut(slot) {
-                connection.in_dirty = false;
-                self.send(slot);
-            }
-        }
-        // What is due again by now waits for the next time.
-        due.append(&mut self.dirty);
-        self.dirty = due;
+        self.send_dirty();
+        self.send_bulk();
+    }
+
+    /// As [`flush`](Engine::flush), but sends some of every reply: no turn follows. To be called
+    /// before [`shut_down`](Engine::shut_down).
+    pub fn flush_all(&mut self) {
+        self.flush();
+        while self.send_next_bulk() {}
     }
 
     /// How long the outer loop may sleep at most: zero if there is something to do at once,
@@ -371,8 +379,9 @@ impl Engine {
     pub fn wait_time(&self) -> Option<Duration> {
         let at_once = !self.events.is_empty()
             || !self.ready.is_empty()
-            || !self.uploads_ready.is_empty()
+            || !self.bulk_ready.is_empty()
             || !self.dirty.is_empty()
+            || !self.bulk_dirty.is_empty()
             || self.listeners.iter().any(|(_, listener)| listener.ready);
         if at_once {
             return Some(Duration::ZERO);
@@ -406,9 +415,10 @@ impl Engine {
         self.events.clear();
         self.data_queued = 0;
         self.ready.clear();
-        self.uploads_ready.clear();
+        self.bulk_ready.clear();
         self.starved.clear();
         self.dirty.clear();
+        self.bulk_dirty.clear();
         self.timers = Timers::default();
         self.upload_buffers = BufferPool::for_uploads();
         match self.poll_anew() {
@@ -442,9 +452,10 @@ impl Engine {
         self.data_queued = 0;
         self.listeners.clear();
         self.ready.clear();
-        self.uploads_ready.clear();
+        self.bulk_ready.clear();
         self.starved.clear();
         self.dirty.clear();
+        self.bulk_dirty.clear();
         self.store.shut_down();
     }
 }
@@ -597,6 +608,9 @@ impl Engine {
         match connection.phase {
             // What it has sent waits to be read, through no fault of the client.
             Phase::Multipart(_) if connection.in_ready => self.restart_deadline(slot),
+            Phase::Lingering { until } if connection.in_ready && self.now < until => {
+                self.restart_deadline(slot);
+            }
             Phase::Multipart(_) => self.fail(slot, RequestError::TimedOut),
             Phase::Head(_) if connection.idle => self.close(slot),
             Phase::Head(_) | Phase::Form(_) if connection.options.error_responses => {

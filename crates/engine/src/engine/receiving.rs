@@ -15,9 +15,9 @@ use crate::store::writer::Completion;
 /// Bytes that are read at a time, other than for uploads.
 const SHORT_READ: usize = 64 * 1024;
 
-/// Bytes that are read for uploads in one turn, give or take a read: what others have sent meanwhile
-/// does not wait for more.
-const MOST_UPLOADED: usize = 8 * 1024 * 1024;
+/// Bytes that are read for uploads, and to be thrown away, in one turn, give or take a read: what
+/// others have sent meanwhile does not wait for more.
+const MOST_BULK_READ: usize = 8 * 1024 * 1024;
 
 /// Bytes of file data in queued events beyond which no upload is read.
 const MOST_DATA_QUEUED: usize = 8 * 1024 * 1024;
@@ -61,21 +61,20 @@ impl Engine {
 
     pub(super) fn read_ready(&mut self) {
         self.buffers_released = false;
-        self.read_all_but_uploads();
-        // What the application has to do comes before all but one of the uploads, so that a reply
-        // waits for little; and after some of them it is looked whether there is more of that. Those
-        // that are left are first in the next turn.
+        self.read_all_but_bulk();
+        // What the application has to do comes before all but one of those, so that a reply waits
+        // for little; and after some of them it is looked whether there is more of that. Those that
+        // are left are first in the next turn.
         let most = match self.events.is_empty() {
             true => usize::MAX,
             false => 1,
         };
-        self.uploaded = 0;
-        let uploads = self.uploads_ready.len();
-        for _ in 0..uploads.min(most) {
-            if self.uploaded >= MOST_UPLOADED {
+        self.bulk_read = 0;
+        for _ in 0..self.bulk_ready.len().min(most) {
+            if self.bulk_read >= MOST_BULK_READ {
                 break;
             }
-            if let Some(slot) = self.uploads_ready.pop_front() {
+            if let Some(slot) = self.bulk_ready.pop_front() {
                 self.read(slot);
             }
         }
@@ -83,14 +82,14 @@ impl Engine {
         while !self.store.is_writing() && self.feed_one() {}
     }
 
-    fn read_all_but_uploads(&mut self) {
+    fn read_all_but_bulk(&mut self) {
         for _ in 0..self.ready.len() {
             let Some(slot) = self.ready.pop_front() else {
                 break;
             };
             let connection = self.connections.get(slot);
-            match connection.is_some_and(Connection::is_uploading) {
-                true => self.uploads_ready.push_back(slot),
+            match connection.is_some_and(Connection::reads_bulk) {
+                true => self.bulk_ready.push_back(slot),
                 false => self.read(slot),
             }
         }
@@ -111,7 +110,7 @@ impl Engine {
         if connection.discards_input() {
             return self.discard_while_replying(slot);
         }
-        if matches!(connection.phase, Phase::Lingering { .. }) {
+        if connection.is_lingering() {
             return self.discard_while_lingering(slot);
         }
         if !connection.may_be_read() {
@@ -139,7 +138,7 @@ impl Engine {
                 return Ok(None);
             }
             if uploading {
-                self.uploaded += received;
+                self.bulk_read += received;
             }
             let received = space.get_mut(..received).unwrap_or_default();
             let limits = &connection.options.limits;

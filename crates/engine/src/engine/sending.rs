@@ -16,6 +16,12 @@ use crate::store::chunk::{BUFFER_SIZE, Chunk, Filled};
 /// How long input is thrown away after a reply.
 const LINGER: Duration = Duration::from_secs(10);
 
+/// Bytes of output up to which it is sent at once, whatever others have.
+const MOST_AT_ONCE: u64 = 64 * 1024;
+
+/// Bytes of larger outputs that are sent in one turn, give or take what is sent of one at a time.
+const MOST_BULK_SENT: usize = 8 * 1024 * 1024;
+
 /// What became of input that nobody wants.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Discarded {
@@ -46,13 +52,61 @@ impl Engine {
         self.send(slot);
     }
 
-    pub(super) fn send(&mut self, slot: usize) {
+    /// Sends the small outputs that are due. The large ones wait for their turn.
+    pub(super) fn send_dirty(&mut self) {
+        let mut due = std::mem::take(&mut self.dirty);
+        for slot in due.drain(..) {
+            let Some(connection) = self.connections.get_mut(slot) else {
+                continue;
+            };
+            if connection.output.pending() > MOST_AT_ONCE {
+                self.bulk_dirty.push_back(slot);
+                continue;
+            }
+            connection.in_dirty = false;
+            self.send(slot);
+        }
+        // What is due again by now waits for the next time.
+        due.append(&mut self.dirty);
+        self.dirty = due;
+    }
+
+    /// Sends some of the large outputs that are due, those first that have waited longest: one of
+    /// them where the application has something to do, else as much as a turn sends. What is left
+    /// is due in the next turn.
+    pub(super) fn send_bulk(&mut self) {
+        let most = match self.events.is_empty() {
+            true => usize::MAX,
+            false => 1,
+        };
+        for _ in 0..self.bulk_dirty.len().min(most) {
+            if self.bulk_sent >= MOST_BULK_SENT {
+                break;
+            }
+            self.send_next_bulk();
+        }
+    }
+
+    /// Sends some of the large output that has waited longest. Returns whether there was one.
+    pub(super) fn send_next_bulk(&mut self) -> bool {
+        let Some(slot) = self.bulk_dirty.pop_front() else {
+            return false;
+        };
+        if let Some(connection) = self.connections.get_mut(slot) {
+            connection.in_dirty = false;
+            self.bulk_sent += self.send(slot);
+        }
+        true
+    }
+
+    /// Sends what is due, or as much of it as is sent at a time. Returns how many bytes.
+    pub(super) fn send(&mut self, slot: usize) -> usize {
         let Some(connection) = self.connections.get_mut(slot) else {
-            return;
+            return 0;
         };
         let was_blocked = connection.blocked;
         let terms = terms(&mut self.clock, self.now, &self.listeners, connection);
-        let sent = connection.output.send(&connection.socket, terms);
+        let (sent, length) = connection.output.send(&connection.socket, terms);
         connection.blocked = matches!(sent, Sent::Blocked { .. });
         if connection.blocked && connection.readable && connection.discards_input() {
             mark_ready(&mut self.ready, slot, connection);
@@ -67,7 +121,10 @@ impl Engine {
             });
         }
         let moved = match sent {
-            Sent::Failed => return self.lose(slot),
+            Sent::Failed => {
+                self.lose(slot);
+                return length;
+            }
             Sent::Blocked { progress } => progress || !was_blocked,
             Sent::Enough => true,
             Sent::Interrupted => {
@@ -80,6 +137,7 @@ impl Engine {
             self.restart_deadline(slot);
         }
         self.drained(slot);
+        length
     }
 
     /// If nothing is left to be sent, tells so, and ends a complete reply.
@@ -198,6 +256,7 @@ impl Engine {
             .read(Chunk::default(), BUFFER_SIZE, |space| {
                 let received = socket::receive(&connection.socket, space)?;
                 connection.readable = received == space.len() || connection.peer_ended;
+                self.bulk_read += received;
                 Ok(Some(received).filter(|received| *received > 0))
             });
         match filled {

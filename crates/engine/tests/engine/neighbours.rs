@@ -1,13 +1,16 @@
 //! What one client does or waits for costs the others nothing, and costs it no more than it should.
 
+use std::fs::File;
 use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::Duration;
 
-use engine::{Event, ListenerOptions, Writer};
+use engine::{Event, ListenAddress, ListenSocket, ListenerOptions, Writer};
 
 use crate::support::{
-    HEAD, Server, answer, chunked, exchange, file_part, multipart, noise, read_page, reply_of,
+    HEAD, Server, answer, chunked, exchange, file_part, multipart, noise, read_all, read_page,
+    reply_of,
 };
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -95,6 +98,102 @@ fn a_turn_reads_some_of_many_uploads_only() {
 }
 
 #[test]
+fn a_turn_throws_away_some_of_what_many_send_behind_a_refusal_only() {
+    const CLIENTS: usize = 200;
+    const MOST: usize = 10 * 1024 * 1024;
+    let mut server = Server::new(ListenerOptions::default());
+    let path = server.directory.path().join("socket");
+    let socket = ListenSocket::bind(&ListenAddress::Unix(path.clone())).unwrap();
+    let options = ListenerOptions::default();
+    server.engine.listen(socket, options).unwrap();
+    let connect = |_| UnixStream::connect(&path).unwrap();
+    let mut clients: Vec<_> = (0..CLIENTS).map(connect).collect();
+    let mut refused = Vec::new();
+    for client in &mut clients {
+        client.write_all(b"no request\r\n").unwrap();
+        refused.push(client.try_clone().unwrap());
+    }
+    let replies = thread::spawn(move || refused.iter_mut().map(read_all).collect::<Vec<_>>());
+    for reply in server.until_done(replies) {
+        assert!(reply.starts_with(b"HTTP/1.1 400"));
+    }
+    for client in &clients {
+        client.set_nonblocking(true).unwrap();
+    }
+    assert!(fill(&mut clients) > MOST);
+    for _ in 0..10 {
+        server.engine.turn().unwrap();
+        assert_eq!(server.engine.wait_time(), Some(Duration::ZERO));
+        // There is room again for what was thrown away.
+        let thrown_away = fill(&mut clients);
+        assert!((1..=MOST).contains(&thrown_away), "{thrown_away}");
+    }
+}
+
+/// Sends as much as the system takes.
+fn fill(clients: &mut [UnixStream]) -> usize {
+    let bytes = [0; 64 * 1024];
+    let mut sent = 0;
+    for client in clients {
+        while let Ok(length @ 1..) = client.write(&bytes) {
+            sent += length;
+        }
+    }
+    sent
+}
+
+#[test]
+fn a_turn_sends_some_of_many_large_replies_and_each_small_one() {
+    const REPLIES: usize = 30;
+    const MOST: u64 = 10 * 1024 * 1024;
+    let mut server = Server::new(ListenerOptions::default());
+    let mut small = server.client(GET);
+    let request = server.receive().request.unwrap();
+    let text = noise(2_000_000, 1);
+    for number in 0..REPLIES {
+        // A file takes everything at once.
+        let file = File::create(server.directory.path().join(number.to_string())).unwrap();
+        let large = server.engine.adopt(file.into()).unwrap();
+        server.engine.write(large, &text);
+        server.engine.finish(large);
+    }
+    answer(&mut server, request);
+    read_page(&mut small);
+    let mut written = bytes_in_files(&server);
+    assert!(written <= MOST, "{written}");
+    let whole = (REPLIES * text.len()) as u64;
+    while written < whole {
+        assert_eq!(server.engine.wait_time(), Some(Duration::ZERO));
+        server.engine.turn().unwrap();
+        server.engine.flush();
+        let before = std::mem::replace(&mut written, bytes_in_files(&server));
+        let sent = written - before;
+        assert!((1..=MOST).contains(&sent), "{sent}");
+        let lengths = lengths_of_files(&server);
+        let (least, most) = (lengths.iter().min(), lengths.iter().max());
+        // Nobody is sent more before all have been sent some.
+        assert!(most.unwrap() - least.unwrap() <= 1024 * 1024, "{lengths:?}");
+    }
+}
+
+#[test]
+fn each_large_reply_is_sent_where_no_turn_follows() {
+    const REPLIES: usize = 30;
+    let mut server = Server::new(ListenerOptions::default());
+    let text = noise(1_000_000, 1);
+    for number in 0..REPLIES {
+        let file = File::create(server.directory.path().join(number.to_string())).unwrap();
+        let large = server.engine.adopt(file.into()).unwrap();
+        server.engine.write(large, &text);
+        server.engine.finish(large);
+    }
+    server.engine.flush();
+    server.engine.flush_all();
+    server.engine.shut_down();
+    assert_eq!(bytes_in_files(&server), (REPLIES * text.len()) as u64);
+}
+
+#[test]
 fn the_time_for_a_head_begins_when_the_reply_before_it_is_sent() {
     let header_timeout = Duration::from_secs(1);
     let mut server = Server::new(ListenerOptions {
@@ -171,8 +270,12 @@ fn framing_counts_where_a_body_is_skipped() {
 }
 
 fn bytes_in_files(server: &Server) -> u64 {
-    std::fs::read_dir(server.directory.path())
-        .unwrap()
+    lengths_of_files(server).iter().sum()
+}
+
+fn lengths_of_files(server: &Server) -> Vec<u64> {
+    let files = std::fs::read_dir(server.directory.path()).unwrap();
+    files
         .map(|file| file.unwrap().metadata().unwrap().len())
-        .sum()
+        .collect()
 }
