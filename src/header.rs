@@ -30,7 +30,12 @@ pub fn append_head(
         None => Ok(None),
     };
     head.extend_from_slice(b"HTTP/1.1 ");
+    let status = head.len();
     append_value_or(head, given(&keys.status_line)?, STATUS)?;
+    // The space is there also where no reason follows (RFC 9112 §4).
+    if is_code_alone(&head[status..]) {
+        head.push(b' ');
+    }
     head.extend_from_slice(b"\r\nServer: ");
     append_value_or(head, given(&keys.server)?, SERVER)?;
     head.extend_from_slice(b"\r\n");
@@ -132,6 +137,10 @@ fn append_line(lines: &mut Vec<u8>, name: &[u8], value: &[u8]) {
 /// Appends without the bytes by which a value could add lines of its own.
 fn append_clean(line: &mut Vec<u8>, value: &[u8]) {
     line.extend(value.iter().filter(|byte| !ends_line(byte)));
+}
+
+fn is_code_alone(status: &[u8]) -> bool {
+    status.len() == 3 && status.iter().all(u8::is_ascii_digit)
 }
 
 fn ends_line(byte: &u8) -> bool {

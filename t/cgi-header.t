@@ -32,8 +32,10 @@ my %HEADS   = (
     'an empty hash' => [ [ {} ],  'HTTP/1.1 200 OK', @DEFAULT ],
     'a status'      =>
       [ [ { STATUS => '404 Not Found' } ], 'HTTP/1.1 404 Not Found', @DEFAULT ],
-    'a bare number'        => [ [ { STATUS => 202 } ], 'HTTP/1.1 202', @DEFAULT ],
-    'Server, Content-Type' => [
+    'a code alone'          => [ [ { STATUS => 202 } ],     'HTTP/1.1 202 ', @DEFAULT ],
+    'a code and a space'    => [ [ { STATUS => '202 ' } ],  'HTTP/1.1 202 ', @DEFAULT ],
+    'a code and a line end' => [ [ { STATUS => "202\n" } ], 'HTTP/1.1 202 ', @DEFAULT ],
+    'Server, Content-Type'  => [
         [ { Server => 'Mine/1', 'Content-Type' => 'image/png' } ],
         'HTTP/1.1 200 OK',
         'Server: Mine/1',

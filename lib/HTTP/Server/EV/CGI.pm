@@ -505,7 +505,7 @@ if there are none.
 
 Prints the head of the reply (RFC 9112, section 4): the status line, C<Server>, the
 cookies of L</set_cookies>, C<Content-Type>, and the other pairs of the hash as they
-are. C<STATUS> is C<200 OK> unless given, C<Server> is C<Perl HTTP::Server::EV>, and
+are. C<STATUS> is C<200 OK> unless given, and may be the code alone, C<Server> is C<Perl HTTP::Server::EV>, and
 C<Content-Type> is C<text/html>. These three names are to be written as here. Line ends
 and NUL are removed from all values. The hash is not changed.
 
