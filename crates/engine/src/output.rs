@@ -230,6 +230,8 @@ impl Output {
         while total < MOST_AT_A_TIME && self.sent < self.framed {
             let due = self.bytes.get(self.sent..self.framed).unwrap_or_default();
             match socket::send(socket, due.get(..MOST_AT_A_TIME - total).unwrap_or(due)) {
+                // An odd device, which may go on like this for ever.
+                Ok(0) => return (Sent::Failed, total),
                 Ok(length) => {
                     self.sent += length;
                     total += length;

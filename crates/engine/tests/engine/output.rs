@@ -1,7 +1,9 @@
 //! What is sent when, and what becomes of it.
 
-use std::io::Read;
+use std::fs::File;
+use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -234,6 +236,29 @@ fn an_adopted_socket_is_written_to() {
     server.engine.finish(request);
     server.until_no_connection();
     assert_eq!(read_all(&mut other), b"bye");
+}
+
+#[test]
+fn a_descriptor_that_never_takes_anything_is_given_up() {
+    // The memory of a process that has ended; not every system gives it away.
+    let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+    let memory = File::options()
+        .write(true)
+        .open(format!("/proc/{}/mem", child.id()));
+    drop(child.stdin.take());
+    child.wait().unwrap();
+    let takes_nothing = |mut memory: &File| matches!(memory.write(b"x"), Ok(0));
+    let Some(memory) = memory.ok().filter(takes_nothing) else {
+        return eprintln!("Left out: nothing is known here that takes nothing");
+    };
+    let mut server = Server::new(ListenerOptions::default());
+    let request = server.engine.adopt(memory.into()).unwrap();
+    server.engine.write(request, b"to nobody");
+    server.engine.notify_drained(request);
+    assert!(matches!(server.next(), Event::Drained { .. }));
+    assert!(!server.engine.accepts_output(request));
+    server.engine.finish(request);
+    server.until_no_connection();
 }
 
 #[test]
