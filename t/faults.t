@@ -158,7 +158,8 @@ my @BAD = (
     [ 'separators',            request_bytes( GET => q{/?} . q{&;} x 2_000 ), 200 ],
     [ 'separators in cookies', head( 'Cookie: ' . '; ' x 5_000 . q{=} x 1_000 ), 200 ],
     [ 'empty lines only',      "\r\n" x 5,                                       400 ],
-    [ 'NULs only',             "\0" x 20_000, 'nothing' ],
+    [ 'NULs only',             "\0" x 20_000,                                    400 ],
+    [ 'a method without end',  'A' x 20_000, 'nothing' ],
     [
         'an unknown transfer coding',
 "POST / HTTP/1.1\r\nHost: a\r\nContent-Type: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",

@@ -149,6 +149,14 @@ subtest 'Lines that are refused, and never reach a callback' => sub {
     is $server->seen( GET => '/next' )->[1], '/next', 'the next good one does';
 };
 
+subtest 'What no method begins with is refused before more of it comes' => sub {
+    for my $bytes ( "\x16\3\1\2", "\r\n\x16", "{", "\x80" ) {
+        my $client = $server->connect;
+        $client->send($bytes);
+        is $client->response->{status}, 400, printable($bytes);
+    }
+};
+
 $server->stop;
 done_testing;
 

@@ -107,9 +107,20 @@ impl HeadReader {
         }
         self.scanned = input.len();
         let unfinished = input.get(self.piece_start..).unwrap_or_default();
+        self.check_beginning(unfinished)?;
         self.check_piece(unfinished, limits)?;
         self.check_size(input.len(), limits)?;
         Ok(None)
+    }
+
+    /// What no method begins with is another protocol, TLS for example, whose client waits for an
+    /// answer.
+    fn check_beginning(&self, unfinished: &[u8]) -> Result<(), Malformed> {
+        match (self.expecting, unfinished) {
+            (Expecting::Method, [b'\r'] | []) => Ok(()),
+            (Expecting::Method, [first, ..]) if !is_token(*first) => Err(Malformed::RequestLine),
+            _ => Ok(()),
+        }
     }
 
     fn find_piece_end(&self, input: &[u8]) -> Option<usize> {
@@ -328,6 +339,14 @@ mod tests {
         part_of_the_request_line: b"GET /", Limits::default() => Ok(None);
         no_empty_line_yet: b"GET / HTTP/1.1\r\nA: b\r\n\r", Limits::default() => Ok(None);
 
+        part_of_an_empty_line: b"\r", Limits::default() => Ok(None);
+        empty_line_alone: b"\r\n", Limits::default() => Ok(None);
+        beginning_of_tls: b"\x16\x03\x01", Limits::default() => malformed(Malformed::RequestLine);
+        beginning_of_no_method: b"{", Limits::default() => malformed(Malformed::RequestLine);
+        tls_behind_an_empty_line: b"\r\n\x16", Limits::default()
+            => malformed(Malformed::RequestLine);
+        carriage_return_before_the_method: b"\rG", Limits::default()
+            => malformed(Malformed::RequestLine);
         two_leading_empty_lines: b"\r\n\r\nGET / HTTP/1.1\r\n\r\n", Limits::default()
             => malformed(Malformed::RequestLine);
         no_target: b"GET\r\n\r\n", Limits::default() => malformed(Malformed::RequestLine);
