@@ -5,6 +5,7 @@
 use strict;
 use warnings;
 
+use File::Temp qw(tempfile);
 use FindBin;
 use POSIX ();
 use IO::Socket::UNIX;
@@ -211,6 +212,33 @@ for my $what (qw(fd fh)) {
         $server->ended;
     };
 }
+
+subtest 'A Buffer of a file that may not grow so large' => sub {
+    my ( $file, $path ) = tempfile( UNLINK => 1 );
+    my $server = TestServer->start(
+        sub {
+            my ($server) = @_;
+            $server->new_server;
+            system( 'prlimit', '--pid', $$, '--fsize=1000:' ) == 0
+              or return report( limited => 0 );
+            push @kept,
+              HTTP::Server::EV::Buffer->new(
+                {
+                    fh      => $file,
+                    flush   => 0,
+                    onerror => sub { report('onerror'); undef @kept }
+                }
+              );
+            $kept[0]->print( 'x' x 5_000 );
+            report( limited => 1 );
+        }
+    );
+    my ($is_limited) = $server->await('limited');
+    $is_limited or plan skip_all => 'prlimit does not work here';
+    $server->await('onerror');
+    is -s $path, 1_000, 'onerror tells that the rest does not fit';
+    $server->ended;
+};
 
 subtest 'Buffer->new without a descriptor that is open' => sub {
     my $server = TestServer->start(

@@ -173,6 +173,47 @@ for my $backend ( backends() ) {
         };
     }
 
+    subtest "save beyond what a file may have, with $backend" => sub {
+        my $elsewhere = elsewhere() or plan skip_all => 'there is one file system only';
+        my $kept      = tempdir( CLEANUP => 1 );
+        my $server    = saving_server( $backend, "$elsewhere/file", "$kept/file" );
+        my $upload    = $server->connect;
+        my $bytes     = upload_bytes( part($FILE) );
+        $upload->send( substr $bytes, 0, -1 );
+        $server->await('received');
+        limit( $server, 'fsize', 300_000 )
+          or plan skip_all => 'prlimit does not work here';
+        $upload->send( substr $bytes, -1 );
+        is_deeply [ $server->await('full') ], [ 0, 1, undef ],
+          'it fails; path and moved are as they were';
+        is_deeply [ glob "$elsewhere/*" ], [], 'no half of it is there';
+        is $server->await('kept'), 1, 'it is saved where it need not be copied';
+        is -s "$kept/file",        length($FILE), 'whole';
+        ok $server->await_files(0), 'no file is left';
+        $server->stop(
+            stderr => qr/\A[^\n]*failed to move file[^\n]*File too large[^\n]*\n\z/ );
+    };
+
+    subtest "The signal of a file that is too large is as it was, with $backend" => sub {
+        my $server = TestServer->start(
+            sub {
+                my ($server) = @_;
+                $server->listen( sub { report( signal => signal_of_large_file() ) },
+                    { on_error => sub { report( signal => signal_of_large_file() ) } } );
+            },
+            backend => $backend
+        );
+        $server->request( GET => q{/} );
+        my ($before) = $server->await('signal');
+        cmp_ok $before, '>', 0, 'a program that is run ends by it';
+        limit( $server, 'fsize', 300_000 )
+          or plan skip_all => 'prlimit does not work here';
+        $server->upload( part($FILE) );
+        is $server->await('signal'), $before,
+          'and does after an upload that was too large';
+        $server->stop;
+    };
+
     subtest "No descriptor is left for a file, with $backend" => sub {
         my $server = start($backend);
         whole( $server, $FILE );
@@ -239,30 +280,7 @@ for my $backend ( backends() ) {
     subtest "save to a full disk, with $backend" => sub {
         my $disk   = small_disk(1) or plan skip_all => 'no file system can be mounted';
         my $keep   = tempdir( CLEANUP => 1 );
-        my $server = TestServer->start(
-            sub {
-                my ($server) = @_;
-                $server->listen(
-                    sub {
-                        my ($cgi)  = @_;
-                        my ($file) = @{ $cgi->file('file') };
-                        my $path   = $file->path;
-                        $file->save(
-                            "$disk/file",
-                            sub {
-                                report(
-                                    full => $_[0],
-                                    $file->path eq $path ? 1 : 0,
-                                    $file->{moved}
-                                );
-                                $file->save( "$keep/file", sub { report( kept => @_ ) } );
-                            }
-                        );
-                    }
-                );
-            },
-            backend => $backend
-        );
+        my $server = saving_server( $backend, "$disk/file", "$keep/file" );
         $server->upload( part($FILE) );
         is_deeply [ $server->await('full') ], [ 0, 1, undef ],
           'it fails; path and moved are as they were';
@@ -321,6 +339,52 @@ sub small_disk {
     return system( 'mount', @mount ) == 0 ? $directory : undef;
 }
 
+# A directory on another file system than that of temporary files.
+sub elsewhere {
+    my $directory = eval { tempdir( DIR => '/dev/shm', CLEANUP => 1 ) } or return;
+    return ( stat $directory )[0] == ( stat tempdir( CLEANUP => 1 ) )[0]
+      ? undef
+      : $directory;
+}
+
+# By which signal a program ends that writes a file of a MiB, where less is allowed.
+sub signal_of_large_file {
+    my $status = system 'sh', '-c',
+      'ulimit -f 500; exec dd if=/dev/zero of="$0" bs=1M count=1 2>/dev/null',
+      File::Temp->new->filename;
+    return $status & 127;
+}
+
+# A server that saves a file where it cannot be saved, and then elsewhere.
+sub saving_server {
+    my ( $backend, $impossible, $possible ) = @_;
+    return TestServer->start(
+        sub {
+            my ($server) = @_;
+            $server->listen(
+                sub {
+                    my ($cgi)  = @_;
+                    my ($file) = @{ $cgi->file('file') };
+                    my $path   = $file->path;
+                    $file->save(
+                        $impossible,
+                        sub {
+                            report(
+                                full => $_[0],
+                                $file->path eq $path ? 1 : 0,
+                                $file->{moved}
+                            );
+                            $file->save( $possible, sub { report( kept => @_ ) } );
+                        }
+                    );
+                },
+                { on_file_received => sub { report('received') } }
+            );
+        },
+        backend => $backend
+    );
+}
+
 # A server that reports each callback, and answers with the digest of the file.
 sub start {
     my ( $backend, %option ) = @_;
@@ -329,7 +393,6 @@ sub start {
             my ($server) = @_;
             ## no critic (RequireLocalizedPunctuationVars)
             $> = $option{user} if $option{user};
-            $SIG{XFSZ} = 'IGNORE';
             my %options = map {
                 my $name = $_;
                 $name => sub { report($name) }

@@ -289,9 +289,6 @@ for my $backend ( backends() ) {
         my $server = TestServer->start(
             sub {
                 my ($server) = @_;
-
-                # The limit on the size of files is told by this signal besides.
-                $SIG{XFSZ} = 'IGNORE';    ## no critic (RequireLocalizedPunctuationVars)
                 $server->listen(
                     sub {
                         my ($cgi) = @_;

@@ -12,7 +12,8 @@
 //!   and files.
 //! - `output`: replies, how they are framed and sent.
 //! - `listener`, `socket`, `address`: accepting, the socket calls, and where they go.
-//! - `timer`: deadlines; `memory`: what to do where there is none.
+//! - `timer`: deadlines; `memory`: what to do where there is none; `write_signals`: writes that would
+//!   raise a signal.
 //! - `store`: temporary files and how they are written; nothing else touches files.
 //! - [`http`], [`form`]: the parsers, bytes in, events out.
 //! - [`limits`]: every limit, its default, its error.
@@ -47,6 +48,7 @@ mod socket;
 mod store;
 mod timer;
 mod upload;
+mod write_signals;
 
 pub use address::{ListenAddress, SocketAddress};
 pub use engine::{Engine, Unread};

@@ -9,7 +9,6 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process;
 
-use nix::sys::signal::{self, SigSet, SigmaskHow, Signal};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
@@ -19,6 +18,7 @@ use rustix::net::{
 };
 
 use crate::address::{ListenAddress, SocketAddress};
+use crate::write_signals::without_signals;
 
 /// The system cuts this down to its own maximum (`net.core.somaxconn`).
 const BACKLOG: i32 = 65535;
@@ -188,7 +188,7 @@ pub(crate) fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> rustix::io::Result
     }
 }
 
-/// Writes as much as the kernel takes, without ever raising SIGPIPE.
+/// Writes as much as the kernel takes, without ever raising a signal.
 pub(crate) fn send(socket: &OwnedFd, bytes: &[u8]) -> rustix::io::Result<usize> {
     let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
     loop {
@@ -202,29 +202,10 @@ pub(crate) fn send(socket: &OwnedFd, bytes: &[u8]) -> rustix::io::Result<usize> 
     }
 }
 
-/// write(2) has no flag against SIGPIPE, so it is blocked meanwhile, and taken off this thread's
-/// list of pending signals if the write has put it there.
+/// What is no socket may be a pipe, or a file.
 fn write_without_signal(descriptor: &OwnedFd, bytes: &[u8]) -> rustix::io::Result<usize> {
-    let mut broken_pipe = SigSet::empty();
-    broken_pipe.add(Signal::SIGPIPE);
-    let Ok(mask) = broken_pipe.thread_swap_mask(SigmaskHow::SIG_BLOCK) else {
-        return rustix::io::write(descriptor, bytes);
-    };
-    let written = rustix::io::write(descriptor, bytes);
-    if written == Err(Errno::PIPE) && !mask.contains(Signal::SIGPIPE) {
-        take_pending(&broken_pipe);
-    }
-    // A mask that was in force can be put back.
-    mask.thread_set_mask().ok();
-    written
-}
-
-/// Waiting takes one, and needs no descriptor as signalfd(2) would. It finds one in any case: raised
-/// while it is blocked, it becomes pending, also where the process ignores it, and is pending once.
-fn take_pending(signals: &SigSet) {
-    if signal::raise(Signal::SIGPIPE).is_ok() {
-        signals.wait().ok();
-    }
+    let written = without_signals(|| Ok(rustix::io::write(descriptor, bytes)?));
+    written.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
 }
 
 /// Tells the peer that nothing more comes. Failing means that the peer is gone already.

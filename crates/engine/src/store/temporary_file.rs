@@ -14,6 +14,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, RawMode, fchmod, fstat};
 
 use super::location::{Location, UNSAVED, create_at};
 use super::writer_threads::Removals;
+use crate::write_signals::to_file_without_signals;
 
 /// A handle on a file that is being received or was received.
 ///
@@ -290,8 +291,10 @@ fn copy_by_name(from: &Path, directory: &Path, to: &Path) -> io::Result<()> {
 /// sendfile(2) may: that is a failure like others here.
 fn copy_content(from: &Path, to: &mut File) -> io::Result<()> {
     let mut source = File::open(from)?;
-    panic::catch_unwind(AssertUnwindSafe(|| io::copy(&mut source, to)))
-        .unwrap_or_else(|_| Err(io::Error::other("the system has ceased to copy")))?;
+    to_file_without_signals(|| {
+        panic::catch_unwind(AssertUnwindSafe(|| io::copy(&mut source, to)))
+            .unwrap_or_else(|_| Err(io::Error::other("the system has ceased to copy")))
+    })?;
     Ok(())
 }
 

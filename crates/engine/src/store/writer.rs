@@ -18,6 +18,7 @@ use super::sweep::sweep;
 use super::temporary_file::WeakTemporaryFile;
 use super::writer_threads::{Done, Perform, Work, Write, WriterThreads};
 use crate::event::{RequestId, WorkId};
+use crate::write_signals::to_file_without_signals;
 
 /// Bytes handed to threads and not yet written, for all uploads together.
 const MAXIMUM_IN_FLIGHT: u64 = 16 * 1024 * 1024;
@@ -276,7 +277,7 @@ impl Store {
 
     fn write_inline(&mut self, write: &Write) -> io::Result<Written> {
         let started = Instant::now();
-        write.perform()?;
+        to_file_without_signals(|| write.perform())?;
         self.policy.saw_inline(started.elapsed());
         write.file.grow(write.chunk.len() as u64);
         Ok(Written::Now)
