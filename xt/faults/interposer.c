@@ -31,7 +31,7 @@
     X(open) X(read) X(write) X(pwrite) X(copy_file_range) X(sendfile) X(rename) X(link)            \
     X(unlink) X(stat) X(fchmod) X(lock) X(accept) X(recv) X(send) X(shutdown) X(socket) X(bind)    \
     X(listen) X(setsockopt) X(getsockopt) X(getsockname) X(epoll_create) X(epoll_ctl)              \
-    X(epoll_wait) X(eventfd) X(poll) X(dup) X(getrandom) X(close) X(thread) X(sigmask)             \
+    X(epoll_wait) X(eventfd) X(poll) X(dup) X(getrandom) X(close) X(flush) X(thread) X(sigmask)    \
     X(memory)
 
 enum call {
@@ -153,6 +153,60 @@ static const struct rule *failing(enum call call, size_t size, const void *calle
     return rule;
 }
 
+/* Files that were written to and not closed since: what file systems such as NFS have not sent yet. */
+static struct {
+    pthread_mutex_t lock;
+    struct {
+        dev_t device;
+        ino_t inode;
+    } files[64];
+    unsigned count;
+} unsent = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static int is_plain_file(int file, struct stat64 *status)
+{
+    return control && !fstat64(file, status) && S_ISREG(status->st_mode);
+}
+
+/* Takes the file off the list; returns whether it was there. */
+static int take_unsent(int file)
+{
+    int before = errno;
+    int found = 0;
+    struct stat64 status;
+    if (is_plain_file(file, &status)) {
+        pthread_mutex_lock(&unsent.lock);
+        for (unsigned index = 0; index < unsent.count && !found; index++) {
+            found = unsent.files[index].device == status.st_dev &&
+                    unsent.files[index].inode == status.st_ino;
+            if (found)
+                unsent.files[index] = unsent.files[--unsent.count];
+        }
+        pthread_mutex_unlock(&unsent.lock);
+    }
+    errno = before;
+    return found;
+}
+
+static ssize_t note_written(int file, ssize_t written)
+{
+    const unsigned most = sizeof unsent.files / sizeof *unsent.files;
+    int before = errno;
+    struct stat64 status;
+    if (written > 0 && is_plain_file(file, &status)) {
+        take_unsent(file);
+        pthread_mutex_lock(&unsent.lock);
+        if (unsent.count < most) {
+            unsent.files[unsent.count].device = status.st_dev;
+            unsent.files[unsent.count].inode = status.st_ino;
+            unsent.count++;
+        }
+        pthread_mutex_unlock(&unsent.lock);
+    }
+    errno = before;
+    return written;
+}
+
 /* For a call that returns -1 on failure and takes no size. */
 #define FAIL(call)                                                                                 \
     do {                                                                                           \
@@ -222,7 +276,7 @@ ssize_t write(int file, const void *bytes, size_t size)
     REAL(write);
     if (size != sizeof(uint64_t))
         FAIL_OR_SHORTEN(write, size);
-    return real(file, bytes, size);
+    return note_written(file, real(file, bytes, size));
 }
 
 #define PWRITE(name)                                                                               \
@@ -230,7 +284,7 @@ ssize_t write(int file, const void *bytes, size_t size)
     {                                                                                              \
         REAL(name);                                                                                \
         FAIL_OR_SHORTEN(pwrite, size);                                                             \
-        return real(file, bytes, size, offset);                                                    \
+        return note_written(file, real(file, bytes, size, offset));                                \
     }
 
 PWRITE(pwrite)
@@ -241,14 +295,14 @@ ssize_t copy_file_range(int from, off_t *from_offset, int to, off_t *to_offset, 
 {
     REAL(copy_file_range);
     FAIL_OR_SHORTEN(copy_file_range, size);
-    return real(from, from_offset, to, to_offset, size, flags);
+    return note_written(to, real(from, from_offset, to, to_offset, size, flags));
 }
 
 ssize_t sendfile64(int to, int from, off_t *offset, size_t size)
 {
     REAL(sendfile64);
     FAIL_OR_SHORTEN(sendfile, size);
-    return real(to, from, offset, size);
+    return note_written(to, real(to, from, offset, size));
 }
 
 int rename(const char *from, const char *to)
@@ -491,11 +545,16 @@ ssize_t getrandom(void *buffer, size_t size, unsigned flags)
     return real(buffer, size, flags);
 }
 
-/* As Linux does, it has closed the file whatever it says. */
+/* As Linux does, it has closed the file whatever it says. One that fails to flush has lost all of
+ * the file. */
 int close(int file)
 {
     REAL(close);
-    const struct rule *rule = failing(CALL_close, 0, HERE);
+    const struct rule *rule = take_unsent(file) ? failing(CALL_flush, 0, HERE) : NULL;
+    if (rule && ftruncate(file, 0))
+        rule = NULL;
+    if (!rule)
+        rule = failing(CALL_close, 0, HERE);
     int result = real(file);
     if (rule) {
         errno = rule->error;

@@ -43,6 +43,7 @@ my %FAULTS = (
     dup             => [qw(EMFILE ENFILE)],
     getrandom       => [ qw(EIO EINTR), 1 ],
     close           => [qw(EINTR EIO)],
+    flush           => [qw(EDQUOT EIO)],
     memory          => ['ENOMEM'],
 );
 my %MORE = ( memory => { least => 32_768 } );

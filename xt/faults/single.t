@@ -182,8 +182,18 @@ my @ROWS = (
         with => { %OTHER_FILE_SYSTEM, sendfile => 'EINVAL' }
     ),
     ( map { row( fchmod => $_, ['save'], 'told|served' ) } qw(EPERM EROFS EIO) ),
-    row( close => 'EINTR', \@ALL, 'served' ),
-    row( close => 'EIO',   \@ALL, 'served' ),
+
+    # A file that was written to is whole when it is closed, and not before.
+    ( map { row( close => $_, \@ALL,     'served|closed' ) } qw(EINTR EIO) ),
+    ( map { row( flush => $_, \@UPLOADS, 'closed' ) } qw(EDQUOT ENOSPC EIO EINTR) ),
+    (
+        map { row( flush => 'EDQUOT', ['save_one'], 'closed|told', with => $_ ) } (
+            { rename => 'EXDEV' },
+            { rename => 'EXDEV', link => 'EEXIST' },
+            { rename => 'EXDEV', link => 'EPERM' }
+        )
+    ),
+    row( dup => 'EMFILE', ['save_one'], 'told', with => { rename => 'EXDEV' } ),
 );
 
 my $faults = Faults->new;

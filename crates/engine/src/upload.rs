@@ -29,13 +29,14 @@ pub(crate) struct Upload {
 
 /// The file that is being received.
 struct FileInProgress {
-    opened: OpenedFile,
+    /// Until all of it has come.
+    opened: Option<OpenedFile>,
+    file: TemporaryFile,
     /// Where the next piece goes.
     offset: u64,
     in_flight: usize,
     /// Written, and to be reported before the file goes on.
     report: Chunk,
-    complete: bool,
     failure: Option<io::Error>,
 }
 
@@ -107,10 +108,7 @@ impl Upload {
                     Err(error) => Step::store_failed(error),
                 }),
                 Item::FileData(_) => data.and_then(|data| self.write(data, store)),
-                Item::FileEnd => {
-                    self.complete_file();
-                    None
-                }
+                Item::FileEnd => self.complete_file(store),
                 Item::End => {
                     self.closed = true;
                     None
@@ -157,20 +155,21 @@ impl Upload {
                 Err(exceeded) => Step::Failed(RequestError::Exceeded(exceeded)),
             });
         }
-        let most_in_flight = match (file.complete, self.report_file_data) {
-            // The last write is over before the file is reported complete, and each write before
-            // its data is reported.
+        let is_complete = file.opened.is_none();
+        let most_in_flight = match (is_complete, self.report_file_data) {
+            // The last write is over, and it is closed, before the file is reported complete, and
+            // each write before its data is reported.
             (true, _) | (_, true) => 0,
             _ => MAXIMUM_IN_FLIGHT - 1,
         };
         if file.in_flight > most_in_flight {
             return Some(Step::Suspended);
         }
-        if !file.complete {
+        if !is_complete {
             return None;
         }
-        file.opened.file.complete();
-        let size = file.opened.file.size();
+        file.file.complete();
+        let size = file.file.size();
         self.file = None;
         Some(Step::Event(Event::FileReceived {
             request: self.request,
@@ -190,11 +189,11 @@ impl Upload {
     fn open(&mut self, store: &mut Store) -> io::Result<TemporaryFile> {
         let (file, opened) = store.create()?;
         self.file = Some(FileInProgress {
-            opened,
+            opened: Some(opened),
+            file: file.clone(),
             offset: 0,
             in_flight: 0,
             report: Chunk::default(),
-            complete: false,
             failure: None,
         });
         Ok(file)
@@ -202,10 +201,11 @@ impl Upload {
 
     fn write(&mut self, data: Chunk, store: &mut Store) -> Option<Step> {
         let file = self.file.as_mut()?;
+        let opened = file.opened.as_mut()?;
         let offset = file.offset;
         file.offset += data.len() as u64;
         let report = self.report_file_data.then(|| data.clone());
-        match store.write(self.request, &file.opened, data, offset) {
+        match store.write(self.request, opened, data, offset) {
             Ok(Written::Now) => {
                 file.report = report.unwrap_or_default();
                 None
@@ -218,9 +218,15 @@ impl Upload {
         }
     }
 
-    fn complete_file(&mut self) {
-        if let Some(file) = &mut self.file {
-            file.complete = true;
+    fn complete_file(&mut self, store: &mut Store) -> Option<Step> {
+        let file = self.file.as_mut()?;
+        match store.close(self.request, file.opened.take()?) {
+            Ok(Written::Now) => None,
+            Ok(Written::Later) => {
+                file.in_flight += 1;
+                None
+            }
+            Err(error) => Some(Step::store_failed(error)),
         }
     }
 
@@ -251,7 +257,7 @@ impl FileInProgress {
         Ok(Event::FileData {
             request,
             data,
-            size: self.opened.file.size() - self.report.len() as u64,
+            size: self.file.size() - self.report.len() as u64,
         })
     }
 }

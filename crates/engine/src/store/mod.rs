@@ -6,6 +6,7 @@
 //! - `claim`: a lock in a directory, which keeps the files of the living from being swept.
 //! - `sweep`: removes the files of the dead.
 //! - `temporary_name`, `byte_lock`: what claim and sweep know each other by.
+//! - `opened`: what a file is written through, and how that is closed.
 //! - `writer`: brings file data to disk, at once or by threads, whichever serves better.
 //! - `writer_threads`: the threads, and the work they are given.
 //! - `hand_off`: how it gets to them, and what was done comes back. `xt/loom` runs it with all ways
@@ -18,6 +19,7 @@ mod claim;
 mod directory;
 mod hand_off;
 mod location;
+mod opened;
 mod sweep;
 mod temporary_file;
 mod temporary_name;

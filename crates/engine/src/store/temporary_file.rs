@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RawMode, fchmod, fstat};
 
 use super::location::{Location, UNSAVED, create_at};
+use super::opened::{close, flush};
 use super::writer_threads::Removals;
 use crate::write_signals::to_file_without_signals;
 
@@ -265,6 +266,7 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
 /// which stays if this process is killed just then.
 fn copy_by_link(from: &Path, mut copy: File, directory: &Path, to: &Path) -> io::Result<()> {
     copy_content(from, &mut copy)?;
+    flush(&copy)?;
     match link(&copy, to) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -283,6 +285,7 @@ fn copy_by_name(from: &Path, directory: &Path, to: &Path) -> io::Result<()> {
     let beside = Location::beside(directory)?;
     let mut copy = create_at(&beside.path, EVERYBODYS)?;
     copy_content(from, &mut copy)
+        .and_then(|()| close(copy))
         .and_then(|()| fs::rename(&beside.path, to))
         .inspect_err(|_| beside.remove())
 }

@@ -14,11 +14,11 @@ use super::TemporaryFile;
 use super::chunk::Chunk;
 use super::directory::Directory;
 use super::location::Location;
+use super::opened::Opened;
 use super::sweep::sweep;
 use super::temporary_file::WeakTemporaryFile;
-use super::writer_threads::{Done, Perform, Work, Write, WriterThreads};
+use super::writer_threads::{Done, Perform, Piece, Work, Write, WriterThreads};
 use crate::event::{RequestId, WorkId};
-use crate::write_signals::to_file_without_signals;
 
 /// Bytes handed to threads and not yet written, for all uploads together.
 const MAXIMUM_IN_FLIGHT: u64 = 16 * 1024 * 1024;
@@ -67,10 +67,12 @@ pub(crate) enum Completion {
 #[derive(Debug)]
 pub(crate) struct OpenedFile {
     // Let go before the handle, with which the file may be removed.
-    opened: Arc<File>,
-    pub(crate) file: TemporaryFile,
+    opened: Opened,
+    file: TemporaryFile,
     /// What was set when it was created.
     writer: Writer,
+    /// Some of it was written by the threads, or will be.
+    is_with_threads: bool,
 }
 
 /// The files of one engine.
@@ -82,6 +84,7 @@ pub(crate) struct Store {
     waker: Arc<Waker>,
     policy: Policy,
     in_flight: u64,
+    writes: u64,
     works: u64,
     files: Vec<WeakTemporaryFile>,
     creator: u32,
@@ -97,6 +100,7 @@ impl Store {
             waker,
             policy: Policy::default(),
             in_flight: 0,
+            writes: 0,
             works: 0,
             files: Vec::new(),
             creator: process::id(),
@@ -134,9 +138,10 @@ impl Store {
         }
         self.files.push(file.downgrade());
         let opened = OpenedFile {
-            opened: Arc::new(opened),
+            opened: Opened::new(opened),
             file: file.clone(),
             writer: self.writer,
+            is_with_threads: false,
         };
         Ok((file, opened))
     }
@@ -145,7 +150,7 @@ impl Store {
     pub(crate) fn write(
         &mut self,
         request: RequestId,
-        file: &OpenedFile,
+        file: &mut OpenedFile,
         mut chunk: Chunk,
         offset: u64,
     ) -> io::Result<Written> {
@@ -158,24 +163,41 @@ impl Store {
             // Where it cannot be, it keeps its buffer for as long as the write takes.
             chunk.compact().ok();
         }
-        let length = chunk.len() as u64;
         let write = Write {
-            request,
-            opened: Arc::clone(&file.opened),
-            file: file.file.clone(),
-            chunk,
-            offset,
+            opened: file.opened.clone(),
+            piece: Piece {
+                request,
+                file: file.file.clone(),
+                chunk,
+                offset,
+            },
         };
         if !threaded {
-            return self.write_inline(&write);
+            return self.write_inline(write);
         }
-        match self.threads.write(write) {
-            Ok(()) => {
-                self.in_flight += length;
-                Ok(Written::Later)
-            }
-            Err(write) => self.write_inline(&write),
+        file.is_with_threads = true;
+        self.write_by_threads(write)
+    }
+
+    /// Nothing more is written to the file: the last write to it closes it, or else this does. It
+    /// fails where data may be lost by that.
+    pub(crate) fn close(&mut self, request: RequestId, file: OpenedFile) -> io::Result<Written> {
+        if !file.is_with_threads {
+            return self.close_inline(file.opened);
         }
+        let Some(opened) = file.opened.into_last() else {
+            return Ok(Written::Now);
+        };
+        let nothing = Piece {
+            request,
+            file: file.file,
+            chunk: Chunk::default(),
+            offset: 0,
+        };
+        self.write_by_threads(Write {
+            opened,
+            piece: nothing,
+        })
     }
 
     /// Whether the threads have as much to write as they may have.
@@ -190,7 +212,7 @@ impl Store {
 
     /// Whether a completion is to be expected.
     pub(crate) fn is_busy(&self) -> bool {
-        self.in_flight > 0 || self.works > 0
+        self.writes > 0 || self.works > 0
     }
 
     /// Has work done, that of one `file` in the order of the calls. Where no thread can be
@@ -227,6 +249,7 @@ impl Store {
             self.threads.finish();
         }
         self.in_flight = 0;
+        self.writes = 0;
         self.works = 0;
         self.files.clear();
         self.creator = process::id();
@@ -275,11 +298,32 @@ impl Store {
         false
     }
 
-    fn write_inline(&mut self, write: &Write) -> io::Result<Written> {
+    fn write_by_threads(&mut self, write: Write) -> io::Result<Written> {
+        let length = write.piece.chunk.len() as u64;
+        match self.threads.write(write) {
+            Ok(()) => {
+                self.in_flight += length;
+                self.writes += 1;
+                Ok(Written::Later)
+            }
+            Err(write) => self.write_inline(write),
+        }
+    }
+
+    fn write_inline(&mut self, write: Write) -> io::Result<Written> {
         let started = Instant::now();
-        to_file_without_signals(|| write.perform())?;
+        let (piece, written) = write.perform();
+        written?;
         self.policy.saw_inline(started.elapsed());
-        write.file.grow(write.chunk.len() as u64);
+        piece.file.grow(piece.chunk.len() as u64);
+        Ok(Written::Now)
+    }
+
+    /// A disk that is slow to close files sends the next to the threads, as one slow to write does.
+    fn close_inline(&mut self, opened: Opened) -> io::Result<Written> {
+        let started = Instant::now();
+        opened.let_go()?;
+        self.policy.saw_inline(started.elapsed());
         Ok(Written::Now)
     }
 
@@ -290,19 +334,20 @@ impl Store {
                 Completion::Work { work, result }
             }
             Done::Write {
-                write,
+                piece,
                 result,
                 took,
             } => {
-                let length = write.chunk.len() as u64;
+                let length = piece.chunk.len() as u64;
                 self.in_flight -= length;
+                self.writes -= 1;
                 self.policy.saw_threaded(took);
                 if result.is_ok() {
-                    write.file.grow(length);
+                    piece.file.grow(length);
                 }
                 Completion::Write {
-                    request: write.request,
-                    chunk: write.chunk,
+                    request: piece.request,
+                    chunk: piece.chunk,
                     result,
                 }
             }

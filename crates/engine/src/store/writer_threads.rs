@@ -1,10 +1,8 @@
 //! Threads that write files, remove those that are large or of the dead, and do other work that
 //! blocks.
 
-use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileExt;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
@@ -18,6 +16,7 @@ use super::TemporaryFile;
 use super::chunk::Chunk;
 use super::hand_off::{Entrance, HandOff};
 use super::location::Location;
+use super::opened::Opened;
 use super::sweep::sweep;
 use super::temporary_file::FileKey;
 use crate::event::{RequestId, WorkId};
@@ -50,26 +49,35 @@ pub(super) struct Work {
     pub(super) file: Option<FileKey>,
 }
 
-/// One write at a position of a file.
+/// One write to a file.
 pub(super) struct Write {
-    pub(super) request: RequestId,
     // Let go before the handle, with which the file may be removed.
-    pub(super) opened: Arc<File>,
+    pub(super) opened: Opened,
+    pub(super) piece: Piece,
+}
+
+/// What is written, and where.
+pub(super) struct Piece {
+    pub(super) request: RequestId,
     pub(super) file: TemporaryFile,
     pub(super) chunk: Chunk,
     pub(super) offset: u64,
 }
 
 impl Write {
-    pub(super) fn perform(&self) -> io::Result<()> {
-        self.opened.write_all_at(self.chunk.bytes(), self.offset)
+    /// Closes the file as well, if nobody else is to write to it.
+    pub(super) fn perform(self) -> (Piece, io::Result<()>) {
+        let Write { opened, piece } = self;
+        let written = opened.write(piece.chunk.bytes(), piece.offset);
+        let closed = opened.let_go();
+        (piece, written.and(closed))
     }
 }
 
 /// What a thread has done.
 pub(super) enum Done {
     Write {
-        write: Write,
+        piece: Piece,
         result: io::Result<()>,
         took: Duration,
     },
@@ -228,10 +236,10 @@ fn perform(job: Job) -> Option<Done> {
     match job {
         Job::Write(write) => {
             let started = Instant::now();
-            let result = write.perform();
+            let (piece, result) = write.perform();
             let took = started.elapsed();
             Some(Done::Write {
-                write,
+                piece,
                 result,
                 took,
             })
