@@ -5,12 +5,21 @@
 use strict;
 use warnings;
 
+use Fcntl      qw(O_NONBLOCK O_WRONLY);
+use File::Spec ();
+use File::Temp qw(tempdir);
 use FindBin;
 use POSIX ();
 use Test::More;
 
 use lib "$FindBin::Bin/lib";
 use TestServer qw(backends eventually report upload_bytes);
+
+# Another file system than that of temporary files, where there is one.
+my $SHARED_MEMORY =
+  -d '/dev/shm' && -w _ && ( stat _ )[0] != ( stat File::Spec->tmpdir )[0]
+  ? '/dev/shm'
+  : undef;
 
 my @PART = ( { name => 'file', file_name => 'a', content => 'x' x 100_000 } );
 
@@ -122,6 +131,43 @@ for my $backend ( backends() ) {
         $server->stop;
     };
 }
+
+# The file is a FIFO by then, so that who copies it waits until the test has written to it.
+subtest 'A child of a process that is saving a file can save none of it, and ends' =>
+  sub {
+    my $elsewhere = tempdir( DIR => $SHARED_MEMORY, CLEANUP => 1 );
+    my $server    = start(
+        'AIO',
+        sub {
+            my ( $cgi, $file ) = @_;
+            my $path = $file->path;
+            unlink $path;
+            POSIX::mkfifo( $path, oct 600 ) or die "mkfifo: $!";
+            $file->save( "$elsewhere/parents", sub { report( parent => @_ ) } );
+            my $fifo;
+            eventually( sub { sysopen $fifo, $path, O_WRONLY | O_NONBLOCK } )
+              or die "Nobody reads $path";
+            defined( my $pid = fork ) or die "fork: $!";
+
+            if ( !$pid ) {
+                close $fifo;
+                $file->save( "$elsewhere/childs", sub { report( child => @_ ); exit 3 } );
+                return;
+            }
+            our $watcher = EV::child( $pid, 0,
+                sub { report( ended => $_[0]->rstatus >> 8 ); close $fifo } );
+        }
+    );
+    $server->upload(@PART);
+    is $server->await('child'),  0, 'it fails, where the data may be on its way';
+    is $server->await('ended'),  3, 'the child ends';
+    is $server->await('parent'), 1, 'the parent saves it';
+    is_deeply [ glob "$elsewhere/*" ], ["$elsewhere/parents"], 'and nobody else';
+    $server->stop( stderr =>
+          qr{\A[^\n]*failed[ ]to[ ]move[^\n]*/childs[ ]-[ ]the[ ]file[^\n]*forked[ ]?\n\z}
+    );
+  }
+  if $SHARED_MEMORY;
 
 subtest 'A child without a free descriptor leaves the server to its parent' => sub {
     plan skip_all => 'prlimit is not there' if !qx{prlimit --core};

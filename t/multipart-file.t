@@ -107,6 +107,32 @@ for my $backend ( backends() ) {
         $server->stop;
       };
 
+    for my $where ( sort keys %destinations ) {
+        subtest
+          "What counts for save to $where is as it is at the call, with $backend" => sub {
+            my $directory = tempdir( DIR => $destinations{$where} );
+            mkdir "$directory/saved" or die "mkdir: $!";
+            my $server =
+              TestServer->start( sub { save_and_go_elsewhere( $_[0], $directory ) },
+                backend => $backend );
+            for my $umask ( oct 77, oct 7 ) {
+                my $name = sprintf 'saved/%o', $umask;
+                $server->tell( $name, $umask );
+                $server->await('ready');
+                $server->upload(@PART);
+                is $server->await('saved'),   1, "$name is saved where it is meant";
+                is slurp("$directory/$name"), $CONTENT, 'all of it';
+                is(
+                    ( stat "$directory/$name" )[2] & oct 7777,
+                    oct(666) & ~$umask,
+                    sprintf 'as umask %03o leaves it', $umask
+                );
+            }
+            ok $server->await_files(0), 'no temporary file is left';
+            $server->stop;
+          };
+    }
+
     subtest "save that fails changes nothing, with $backend" => sub {
         my $directory = tempdir( CLEANUP => 1 );
         my $server    = start(
@@ -591,6 +617,30 @@ sub start {
         },
         backend => $backend
     );
+}
+
+# Temporary files and saved ones have relative paths here; while a file is saved, the process has
+# another umask and working directory.
+sub save_and_go_elsewhere {
+    my ( $server, $directory ) = @_;
+    my ( $path, $umask );
+    my $received = sub {
+        my ( $cgi, $file ) = @_;
+        umask $umask;
+        $file->save( $path, sub { report( saved => @_ ) } );
+        umask oct 27;
+        chdir q{/} or die "chdir: $!";
+    };
+    my $prepare = sub {
+        ( $path, $umask ) = @_;
+        chdir $directory or die "chdir: $!";
+        report('ready');
+    };
+    symlink $server->tmp_path, "$directory/tmp" or die "symlink: $!";
+    $server->listen( sub { $_[0]->header }, { on_file_received => $received } );
+    $server->on_command($prepare);
+    $HTTP::Server::EV::tmp_path = './tmp';
+    return;
 }
 
 # Saves the file and reports the first line of what `fh` gives then.

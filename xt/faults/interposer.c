@@ -312,6 +312,13 @@ int rename(const char *from, const char *to)
     return real(from, to);
 }
 
+int renameat(int from_directory, const char *from, int to_directory, const char *to)
+{
+    REAL(renameat);
+    FAIL(rename);
+    return real(from_directory, from, to_directory, to);
+}
+
 int linkat(int from_directory, const char *from, int to_directory, const char *to, int flags)
 {
     REAL(linkat);

@@ -357,13 +357,11 @@ impl Engine {
     }
 
     /// [`TemporaryFile::persist`], by a thread; [`Event::WorkDone`] tells the outcome. What is
-    /// wanted of one file is done in the order of the calls.
+    /// wanted of one file is done in the order of the calls. It counts whether the file is complete
+    /// now, not when a thread comes to it; so do the umask and the working directory of now.
     pub fn persist_later(&mut self, file: &TemporaryFile, to: PathBuf) -> WorkId {
-        // It counts whether the file is complete now, not when a thread comes to it.
-        let complete = file.ensure_complete();
-        let persisting = file.clone();
-        let perform = move || complete.and_then(|()| persisting.persist(&to));
-        self.spawn_for(Some(file), Box::new(perform))
+        let persist = file.persist_later(to, &mut self.store.working_directory);
+        self.spawn_for(Some(file), Box::new(move || persist?()))
     }
 
     fn spawn_for(

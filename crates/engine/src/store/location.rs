@@ -58,15 +58,9 @@ impl Location {
 
     /// Creates a file for this user alone that no sweep ever takes.
     pub(super) fn unclaimed(directory: &Path) -> io::Result<(Location, File)> {
-        let location = Location::beside(directory)?;
-        let file = create_at(&location.path, PRIVATE)?;
-        Ok((location, file))
-    }
-
-    /// A free place in the directory, that no sweep looks at.
-    pub(super) fn beside(directory: &Path) -> io::Result<Location> {
-        let path = path_of(directory, &temporary_name::unclaimed()?);
-        Ok(Location { path, claim: None })
+        let path = path_beside(directory)?;
+        let file = create_in(CWD, &path, PRIVATE)?;
+        Ok((Location { path, claim: None }, file))
     }
 
     /// Removes the file from where it was created. Somebody may have removed it before, or the
@@ -81,14 +75,23 @@ impl Location {
     }
 }
 
-/// Creates a file, unless there is something by that name.
-pub(super) fn create_at(path: &Path, mode: Mode) -> io::Result<File> {
-    create_in(CWD, path, mode)
+/// A free place in the directory, that no sweep looks at.
+pub(super) fn path_beside(directory: &Path) -> io::Result<PathBuf> {
+    Ok(path_of(directory, &temporary_name::unclaimed()?))
 }
 
-fn create_in(directory: BorrowedFd<'_>, path: &Path, mode: Mode) -> io::Result<File> {
+/// Creates a file, unless there is something by that name. Where it is relative, the path begins in
+/// the directory.
+pub(super) fn create_in(directory: BorrowedFd<'_>, path: &Path, mode: Mode) -> io::Result<File> {
     let created = retry_on_intr(|| rustix::fs::openat(directory, path, NEW_FILE, mode));
     Ok(created?.into())
+}
+
+/// Opens what is there for reading and writing, unless it is a symbolic link. Paths likewise.
+pub(super) fn open_existing(directory: BorrowedFd<'_>, path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let opened = retry_on_intr(|| rustix::fs::openat(directory, path, flags, Mode::empty()));
+    Ok(opened?.into())
 }
 
 /// `Path::join` would leave out the slash behind one, and what callers see is exact.
@@ -113,7 +116,7 @@ mod tests {
         fs::write(&file, "others'").unwrap();
         symlink(&target, &link).unwrap();
         for path in [&file, &link] {
-            let error = create_at(path, PRIVATE).unwrap_err();
+            let error = create_in(CWD, path, PRIVATE).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
         }
         assert_eq!(fs::read(&file).unwrap(), b"others'");

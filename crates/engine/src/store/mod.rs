@@ -1,6 +1,7 @@
 //! File storage: the only place in the engine that touches files.
 //!
 //! - `temporary_file`: a file that is gone when its last handle is, unless it was kept.
+//! - `saving`: how it is kept, by another name or by a copy.
 //! - `directory`: where new files come into, as the application calls it.
 //! - `location`: where a file is, how it is created there, and removed.
 //! - `claim`: a lock in a directory, which keeps the files of the living from being swept.
@@ -20,6 +21,7 @@ mod directory;
 mod hand_off;
 mod location;
 mod opened;
+mod saving;
 mod sweep;
 mod temporary_file;
 mod temporary_name;

@@ -15,6 +15,7 @@ use super::chunk::Chunk;
 use super::directory::Directory;
 use super::location::Location;
 use super::opened::Opened;
+use super::saving::WorkingDirectory;
 use super::sweep::sweep;
 use super::temporary_file::WeakTemporaryFile;
 use super::writer_threads::{Done, Perform, Piece, Work, Write, WriterThreads};
@@ -87,6 +88,7 @@ pub(crate) struct Store {
     writes: u64,
     works: u64,
     files: Vec<WeakTemporaryFile>,
+    pub(crate) working_directory: WorkingDirectory,
     creator: u32,
 }
 
@@ -103,6 +105,7 @@ impl Store {
             writes: 0,
             works: 0,
             files: Vec::new(),
+            working_directory: WorkingDirectory::default(),
             creator: process::id(),
         }
     }

@@ -192,7 +192,9 @@ Where the file is: the temporary file, and after L</save> the file that was save
 
 Keeps the file under this path. What is there is replaced. The first call that succeeds
 moves the file: by renaming within a file system, else by copying. Later calls copy it
-from there. The mode of the file becomes what your umask leaves of 0666. The handle that
+from there. The mode of the file becomes what your umask leaves of 0666, where the file
+system has modes. A relative path begins in the working directory. Both umask and working
+directory count as they are when you call it, whenever the work is done. The handle that
 L</fh> has opened is let go of.
 
 Nobody finds half of a file under this path, whenever the process is killed. Where the file
@@ -209,7 +211,8 @@ With C<IO::AIO> the work is done by a thread, and 1 is returned at once; but wit
 callback, where the listener has C<threading> and Coro is loaded, the current Coro thread
 is parked until then, and what is returned is the outcome.
 
-Call it when the file is complete: in C<on_file_received> or later. Before, it fails.
+Call it when the file is complete: in C<on_file_received> or later. Before, it fails. It
+fails as well in a process that was forked while a thread was just saving this file.
 
 Dies with C<save takes the path of the file to be made>, or with C<save takes a code
 reference as its callback>.
