@@ -207,6 +207,19 @@ for my $backend ( backends() ) {
     cmp_ok $server->rounds_at_rest, '<', 30, 'the loop rests';
     $server->stop;
 }
+
+# Where directories cannot be locked, files have no mark by which a sweep would know them.
+for my $backend ( backends() ) {
+    subtest "A file system without locks and modes, with $backend" => sub {
+        $faults->set( lock => error => 'EINVAL' );
+        my $server = FaultyServer->start($backend);
+        $faults->set( fchmod => error => 'EPERM' );
+        is $server->run('save'), 'served', 'files are saved';
+        cmp_ok $faults->injected('fchmod'), '>', 0, 'with a mode that cannot be set';
+        $faults->clear;
+        $server->stop;
+    };
+}
 note "$_: $injected{$_} injected" for sort keys %injected;
 
 done_testing;

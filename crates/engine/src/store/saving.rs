@@ -109,7 +109,11 @@ pub(super) fn relocate(from: &Path, to: &Destination) -> io::Result<Moved> {
     let file = open_existing(to.base(), from)?;
     let before = Mode::from_raw_mode(fstat(&file)?.st_mode);
     // Until it is where it was wanted, the sweep has to know it for a file that was not saved.
-    fchmod(&file, to.mode | before & UNSAVED)?;
+    let marked = fchmod(&file, to.mode | before & UNSAVED);
+    if before.intersects(UNSAVED) {
+        marked?;
+    }
+    // Else no sweep looks for it, and where there are no modes (on FAT) it has to do without.
     let Err(error) = rustix::fs::renameat(to.base(), from, to.base(), &to.path) else {
         // Where it was wanted it is by now.
         fchmod(&file, to.mode).ok();
