@@ -211,7 +211,7 @@ for my $backend ( backends() ) {
         $server->upload( part($FILE) );
         is $server->await('signal'), $before,
           'and does after an upload that was too large';
-        $server->stop;
+        $server->stop( stderr => warnings('File too large') );
     };
 
     subtest "No descriptor is left for a file, with $backend" => sub {
