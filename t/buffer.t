@@ -221,14 +221,13 @@ subtest 'A Buffer of a file that may not grow so large' => sub {
             $server->new_server;
             system( 'prlimit', '--pid', $$, '--fsize=1000:' ) == 0
               or return report( limited => 0 );
-            push @kept,
-              HTTP::Server::EV::Buffer->new(
+            push @kept, HTTP::Server::EV::Buffer->new(
                 {
                     fh      => $file,
                     flush   => 0,
                     onerror => sub { report('onerror'); undef @kept }
                 }
-              );
+            );
             $kept[0]->print( 'x' x 5_000 );
             report( limited => 1 );
         }

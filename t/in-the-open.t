@@ -11,7 +11,7 @@ use Test::More;
 
 use lib "$FindBin::Bin/lib";
 use TestServer qw(request_bytes reserve_port upload_bytes);
-use Conformance::Proxy;
+use Nginx;
 
 my ( $DEADLINES, $BEHIND_PROXY ) = blocks('perl');
 my ($NGINX) = blocks('nginx');
@@ -50,7 +50,7 @@ subtest 'A deadline ends a reply that is read slowly' => sub {
 };
 
 subtest 'Behind nginx' => sub {
-    plan skip_all => 'nginx is not installed' if !Conformance::Proxy::program();
+    plan skip_all => 'nginx is not installed' if !Nginx::program();
     my ( $nginx, @servers ) = start_behind_nginx($BEHIND_PROXY);
     is $nginx->request( GET => q{/} )->{body},           $PAGE, 'a page';
     is $nginx->request( GET => $LONG_TARGET )->{status}, 414,   'an exceeded limit';
@@ -61,7 +61,7 @@ subtest 'Behind nginx' => sub {
 };
 
 subtest 'nginx goes on with servers that have closed a connection without a word' => sub {
-    plan skip_all => 'nginx is not installed' if !Conformance::Proxy::program();
+    plan skip_all => 'nginx is not installed' if !Nginx::program();
     my ( $nginx, @servers ) =
       start_behind_nginx( replaced( $BEHIND_PROXY, 'error_responses => 1' => q{} ) );
     is $nginx->request( GET => $LONG_TARGET )->{status}, 502,   'an exceeded limit';
@@ -97,49 +97,36 @@ sub start_with_deadlines {
 # nginx, and two servers of this program.
 sub start_behind_nginx {
     my ($program) = @_;
-    my $directory = File::Temp->newdir( 'nginx-XXXXXXXX', TMPDIR => 1 );
+    my $directory = File::Temp->newdir( 'sockets-XXXXXXXX', TMPDIR => 1 );
     my $group     = getgrgid $(;
     my @servers   = map {
         TestServer->start_script( $_, $^X, '-e',
             replaced( $program =~ s{/run/application/socket}{$_}r, 'www-data' => $group )
         )
     } "$directory/1", "$directory/2";
+    $_->{sockets} = $directory for @servers;
 
-    my ( $port, $reservation ) = reserve_port();
-    open my $handle, '>', "$directory/nginx.conf" or die "nginx.conf: $!";
-    print {$handle} configuration( $directory, $port, map { $_->port } @servers );
-    close $handle or die "nginx.conf: $!";
-    my $nginx = TestServer->start_script( $port, Conformance::Proxy::program(),
-        '-p', $directory, '-c', "$directory/nginx.conf" );
-    $nginx->{configuration} = $directory;
+    my $nginx = Nginx->start(
+        sub {
+            configuration( $_[0], map { $_->port } @servers );
+        }
+    );
     return ( $nginx, @servers );
 }
 
 sub configuration {
-    my ( $directory, $port, @sockets ) = @_;
+    my ( $address, @sockets ) = @_;
     my $documented = $NGINX;
-    $documented =~ s/^server \{\n\K/    listen 127.0.0.1:$port;\n/m or die 'No server';
-    $documented =~ s{^( *server unix:)[^\s;]+(.*\n)}{join q{}, map { "$1$_$2" } @sockets}me
+    $documented =~ s/^server \{\n\K/    listen $address;\n/m or die 'No server';
+    $documented =~
+      s{^( *server unix:)[^\s;]+(.*\n)}{join q{}, map { "$1$_$2" } @sockets}me
       or die 'No socket';
-    my $paths = join q{ },
-      map { "${_}_temp_path $directory/$_;" } qw(client_body proxy fastcgi uwsgi scgi);
-    return <<"CONFIGURATION";
-daemon off;
-master_process off;
-pid $directory/nginx.pid;
-error_log $directory/error.log;
-events { worker_connections 64; }
-http {
-$paths
-access_log off;
-$documented
-}
-CONFIGURATION
+    return "access_log off;\n$documented";
 }
 
 sub stop_all {
     my ( $nginx, @servers ) = @_;
-    $nginx->stop( stderr => qr/\A(?:nginx: \[alert\] could not open .*\n)?\z/ );
+    $nginx->stop;
     $_->stop( status => 'signal 15' ) for @servers;
     return;
 }

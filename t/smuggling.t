@@ -14,6 +14,7 @@ use Conformance::Cases   qw(printable shortened);
 use Conformance::Replies qw(replies);
 use Conformance::Connection;
 use Conformance::Proxy;
+use Nginx;
 use Conformance::Server;
 
 my @CASES = Conformance::Cases::read_file("$FindBin::Bin/conformance/smuggling.txt");
@@ -32,7 +33,7 @@ subtest 'Each is refused, or read as RFC 9112 has it' => sub {
 for my $buffers ( 0, 1 ) {
     my $when = $buffers ? 'once it has all of it' : 'as it comes';
     subtest "Behind nginx, which sends a request on $when" => sub {
-        plan skip_all => 'nginx is not installed' if !Conformance::Proxy::program();
+        plan skip_all => 'nginx is not installed' if !Nginx::program();
         behind_proxy( buffers => $buffers );
     };
 }
