@@ -284,9 +284,9 @@ Timeout), 413 (Content Too Large), 414 (URI Too Long), 431 (Request Header Field
 Too Large) or 503 (Service Unavailable), 411 (Length Required) or 415
 (Unsupported Media Type) to a POST without length or type, and 507 (Insufficient
 Storage) or 500 (Internal Server Error) where a file cannot be stored; see RFC 9110,
-section 15, RFC 6585, section 5, and RFC 4918, section 11.5. Without this option the connection is closed without a word, as in earlier releases,
-which a proxy takes for a failed server: new programs want it on. Malformed
-requests are always answered, with 400, 501 or 505. I<Default from new.>
+section 15, RFC 6585, section 5, and RFC 4918, section 11.5. Without this option the
+connection is closed without a word, as in earlier releases, which a proxy takes for a
+failed server: new programs want it on. Malformed requests are always answered, with 400, 501 or 505. I<Default from new.>
 
 =head2 header_timeout
 
