@@ -215,6 +215,7 @@ static void replace_installed(void)
     }
 }
 
+/* For each interpreter that loads us. The handlers of perl's, and what is installed, are the process's. */
 void perl_shim_guard_signals(pTHX)
 {
     static int is_guarded = 0;
