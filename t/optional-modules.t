@@ -77,7 +77,7 @@ sub foreign_modules {
     }
     return grep {
              !/\A(?:EV|HTTP::Server::EV(?:::\w+)*)\z/
-          && !/\A(?:Conformance|TestServer|HiddenModules)\b/
+          && !/\A(?:Conformance|HiddenModules|Nginx|TestServer)\b/
           && !/\Av[0-9]+\z/
           && !Module::CoreList->is_core($_)
     } @needed;

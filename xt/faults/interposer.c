@@ -153,8 +153,10 @@ static const struct rule *failing(enum call call, size_t size, const void *calle
     return rule;
 }
 
-/* Files that were written to and not closed since: what file systems such as NFS have not sent yet. */
+/* Files that this process has written to and not closed since: what file systems such as NFS have not
+ * sent yet. A child that closes them loses nothing that its parent goes on writing. */
 static struct {
+    pid_t process;
     pthread_mutex_t lock;
     struct {
         dev_t device;
@@ -168,12 +170,23 @@ static int is_plain_file(int file, struct stat64 *status)
     return control && !fstat64(file, status) && S_ISREG(status->st_mode);
 }
 
+/* The list and its lock are its parent's in a child. */
+static void forget_parents(void)
+{
+    if (unsent.process == getpid())
+        return;
+    unsent.process = getpid();
+    unsent.count = 0;
+    pthread_mutex_init(&unsent.lock, NULL);
+}
+
 /* Takes the file off the list; returns whether it was there. */
 static int take_unsent(int file)
 {
     int before = errno;
     int found = 0;
     struct stat64 status;
+    forget_parents();
     if (is_plain_file(file, &status)) {
         pthread_mutex_lock(&unsent.lock);
         for (unsigned index = 0; index < unsent.count && !found; index++) {

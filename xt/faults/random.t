@@ -60,7 +60,7 @@ for my $backend ( backends() ) {
     my $before = memory_in_use($server);
     for my $round ( 1 .. $ROUNDS ) {
         my @wrongs = try_round($server);
-        is_deeply \@wrongs, [], "round $round, with $backend";
+        is_deeply \@wrongs, [], "round $round, with $backend" or diag explain \@wrongs;
     }
     my $grown = memory_in_use($server) - $before;
     cmp_ok $grown,                  '<', $MOST_GROWTH, "grown by $grown KiB";

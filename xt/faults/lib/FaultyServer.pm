@@ -175,6 +175,7 @@ sub stop {
         'HTTP::Server::EV ERROR: Can`t accept connection(?:\. Run out of |: )[^\n]*',
         'HTTP::Server::EV cannot poll: [^\n]*',
         'HTTP::Server::EV cannot serve after fork: [^\n]*',
+        'HTTP::Server::EV cannot write in [^\n]*',
         'HTTP::Server::EV::IO::\w+ failed to move file [^\n]*',
 
         # sendfile(2) that says in the middle that it cannot.
