@@ -117,6 +117,17 @@ qr/\AHTTP::Server::EV->new takes a hash reference of options at \Q$0\E line \d+[
     }
 };
 
+subtest 'A tmp_path that is none' => sub {
+    undef $HTTP::Server::EV::instance;
+    my $directory = File::Temp->newdir( 'server-XXXXXXXX', TMPDIR => 1 );
+    is eval { HTTP::Server::EV->new( { tmp_path => "$directory/a\0b" } ) }, undef,
+      'new dies';
+    like $@,
+qr/\AHTTP::Server::EV: tmp_path takes a path, which has no NUL at \Q$0\E line \d+[.]\n\z/,
+      'and says so';
+    ok !-e "$directory/a", 'nothing is made';
+};
+
 # Beside each other in one directory; what is in `tmp` and plain goes.
 my %FILES = (
     'tmp/plain'           => 'gone',

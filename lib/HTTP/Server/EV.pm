@@ -34,6 +34,8 @@ sub new {
     return $instance if $instance;
     Carp::croak 'HTTP::Server::EV->new takes a hash reference of options'
       if defined $options && ref $options ne 'HASH';
+    Carp::croak 'HTTP::Server::EV: tmp_path takes a path, which has no NUL'
+      if $options && ( $options->{tmp_path} // q{} ) =~ /\0/;
 
     my $self = bless $options || {}, $class;
     $self->{tmp_path} ||= './upload_tmpfiles/';
@@ -767,7 +769,8 @@ C<plus_as_space>, C<timeout> and C<write_timeout> may be given here too, as defa
 listeners; see L</OPTIONS>. C<socket>, C<threading> and callbacks are for C<listen> alone, and
 ignored here.
 
-Dies with C<HTTP::Server::EV-E<gt>new takes a hash reference of options>, or with
+Dies with C<HTTP::Server::EV-E<gt>new takes a hash reference of options>, with
+C<HTTP::Server::EV: tmp_path takes a path, which has no NUL>, or with
 C<Can`t create dir for tmp files!> and, on a line of their own, the directory and the
 reason.
 
