@@ -230,6 +230,36 @@ subtest 'A client of a request that is dropped does not wait for a child' => sub
     $server->stop;
 };
 
+# A socket that is shut down tells nobody of new room in it: a full one has to be reset.
+subtest 'nor does one whose sending has come to a halt, after the child has ended' =>
+  sub {
+    my $server = TestServer->start(
+        sub {
+            my ($server) = @_;
+            my $kept;
+            $server->listen(
+                sub { $kept->drop; $_[0]->header; $_[0]->print('dropped') },
+                {
+                    on_multipart => sub {
+                        ($kept) = @_;
+                        $kept->stop;
+                        defined( my $pid = fork ) or die "fork: $!";
+                        POSIX::_exit(0) if !$pid;
+                        waitpid $pid, 0;
+                    }
+                }
+            );
+        }
+    );
+    my $client = $server->connect;
+    my %part   = ( name => 'file', file_name => 'a', content => 'x' x 30_000_000 );
+    my $bytes  = upload_bytes( \%part );
+    my $sent   = send_until_halt( $client, $bytes );
+    is $server->request( GET => q{/} )->{body}, 'dropped', 'a request is dropped';
+    ok !$client->send( substr $bytes, $sent ), 'and its client is cut off';
+    $server->stop;
+  };
+
 subtest 'cleanup_on_destroy is not for children' => sub {
     my $server = TestServer->start(
         sub {
@@ -269,6 +299,17 @@ sub start {
         },
         backend => $backend
     );
+}
+
+# Sends until the connection takes no more; returns how much it has taken.
+sub send_until_halt {
+    my ( $client, $bytes ) = @_;
+    my $sent = 0;
+    while ( my $count = syswrite $client->socket, $bytes, length($bytes) - $sent, $sent )
+    {
+        $sent += $count;
+    }
+    return $sent;
 }
 
 # How many connections of the server's clients this process has open. See proc(5).

@@ -213,18 +213,28 @@ pub(crate) fn shut_down_sending(socket: &OwnedFd) {
     rustix::net::shutdown(socket, Shutdown::Write).ok();
 }
 
-/// Ends the connection whoever else has its socket: the peer is told that nothing more comes, and
-/// what it sends from now on is answered by a reset. It would not get to send anything while what
-/// it has sent before fills its window. Failing means that the peer is gone already.
+/// Ends the connection whoever else has its socket, as closing the only descriptor would: the peer
+/// is told that nothing more comes, and what it sends from now on is answered by a reset; so is what
+/// it has sent before if nobody has read that. Failing means that the peer is gone already.
 pub(crate) fn shut_down(socket: &OwnedFd) {
     if rustix::net::shutdown(socket, Shutdown::Both).is_err() {
         return;
     }
-    let mut unread = [0; 16 * 1024];
-    while matches!(
-        rustix::net::recv(socket, &mut unread, RecvFlags::DONTWAIT),
-        Ok((1.., _))
-    ) {}
+    if has_unread(socket) {
+        reset(socket);
+    }
+}
+
+/// A peer whose window is full would not get to send what is answered by a reset, and nobody tells
+/// it of room in a socket that was shut down, however much is read from it. See connect(2) on
+/// `AF_UNSPEC`; a Unix-domain socket knows no windows, and that it fails there does no harm.
+fn reset(socket: &OwnedFd) {
+    rustix::net::connect_unspec(socket).ok();
+}
+
+fn has_unread(socket: &OwnedFd) -> bool {
+    let flags = RecvFlags::DONTWAIT | RecvFlags::PEEK;
+    matches!(rustix::net::recv(socket, &mut [0], flags), Ok((1.., _)))
 }
 
 /// Whether the process or the system has no descriptor left.
