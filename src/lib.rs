@@ -50,6 +50,8 @@ fn boot(perl: Perl) -> Result<()> {
     package.define("_listeners", listener::listeners)?;
     package.define("_set_writer", server::set_writer)?;
     package.define("_prepare_directory", server::prepare_directory)?;
+    package.define("_unknown_limits", options::unknown_limits)?;
+    package.define("_wrong_default", options::wrong_default)?;
 
     functions::define(perl.package("HTTP::Server::EV"))?;
     listener::define(perl.package("HTTP::Server::EV::PortListener"))?;

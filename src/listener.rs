@@ -72,6 +72,7 @@ pub fn open(
     };
     let (forms, options) = (options.read_forms()?, options.read()?);
     let socket = socket(what, listener)?;
+    choose_disk_backend(perl)?;
 
     let callback = callback.ok_or_else(|| Error::croak("No callback!"))?;
     if callback.as_code().is_none() {
@@ -95,6 +96,14 @@ pub fn open(
     listener.bless(PACKAGE)?;
     server.add_listener(id, listener.clone(), forms);
     Ok(id)
+}
+
+/// For an application that has made no server, as `new` does it.
+fn choose_disk_backend(perl: Perl) -> Result<()> {
+    match perl.code("HTTP::Server::EV::_use_default_disk_backend") {
+        Some(choose) => choose.call(&[]),
+        None => Ok(()),
+    }
 }
 
 /// Calls `fork_hook`, and has the engine accept. The children that are forked

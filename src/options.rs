@@ -1,9 +1,9 @@
-//! The options of `listen`, read into what the engine takes.
+//! The options of `listen`, and their defaults in `new`, read into what the engine takes.
 
 use std::time::Duration;
 
 use engine::{Limits, ListenerOptions};
-use perl_xs::{Error, Hash, Result, Scalar};
+use perl_xs::{Arguments, Error, Hash, Result, Returned, Scalar};
 
 use crate::value::defined;
 
@@ -58,6 +58,32 @@ pub struct FormOptions {
     pub max_fields: Option<u64>,
     /// Into how many cookies, 0 for any number.
     pub max_cookies: u64,
+}
+
+/// `_wrong_default(\%options)`: what `listen` would die of, or nothing.
+pub fn wrong_default(arguments: &Arguments<'_>) -> Result<Returned> {
+    let options = Options {
+        listener: &Hash::new(arguments.perl()),
+        server: Some(&given(arguments)?),
+    };
+    match options.read_forms().and_then(|_| options.read()) {
+        Err(Error::Croak(wrong)) => Ok(Scalar::from_text(arguments.perl(), &wrong).into()),
+        read => read.map(|_| Returned::Nothing),
+    }
+}
+
+/// `_unknown_limits(\%options)`: the names of options that are meant to be limits.
+pub fn unknown_limits(arguments: &Arguments<'_>) -> Result<Returned> {
+    let names = unknown_limits_of(&given(arguments)?)?;
+    let names = names
+        .iter()
+        .map(|name| Scalar::from_bytes(arguments.perl(), name));
+    Ok(Returned::List(names.collect()))
+}
+
+fn given(arguments: &Arguments<'_>) -> Result<Hash> {
+    let options = arguments.required(0, "options")?.as_hash();
+    options.ok_or_else(|| Error::croak("not a hash reference"))
 }
 
 impl Options<'_> {
@@ -129,18 +155,11 @@ impl Options<'_> {
         Ok(())
     }
 
-    /// Whoever means to set a limit, and does not, is told. Other options that are none are the
-    /// application's.
+    /// Those of the server are its constructor's to warn of.
     fn warn_of_unknown_limits(&self) -> Result<()> {
-        for hash in std::iter::once(self.listener).chain(self.server) {
-            for (key, _) in hash.pairs()? {
-                let name = key.bytes.as_slice();
-                if !name.starts_with(b"max_") || LIMITS.contains(&name) {
-                    continue;
-                }
-                let warning = [b"HTTP::Server::EV: there is no limit ", name].concat();
-                hash.perl().warn(&warning)?;
-            }
+        for name in unknown_limits_of(self.listener)? {
+            let warning = [b"HTTP::Server::EV: there is no limit ", name.as_slice()].concat();
+            self.listener.perl().warn(&warning)?;
         }
         Ok(())
     }
@@ -219,6 +238,15 @@ impl Options<'_> {
             (own, _) => Ok(own),
         }
     }
+}
+
+/// Whoever means to set a limit, and does not, is to be told. Other options that are none are the
+/// application's.
+fn unknown_limits_of(options: &Hash) -> Result<Vec<Vec<u8>>> {
+    let names = options.pairs()?.into_iter().map(|(key, _)| key.bytes);
+    let is_unknown =
+        |name: &Vec<u8>| name.starts_with(b"max_") && !LIMITS.contains(&name.as_slice());
+    Ok(names.filter(is_unknown).collect())
 }
 
 /// Nothing, for a number that is not positive, or is decades.

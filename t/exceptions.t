@@ -137,6 +137,30 @@ subtest 'An upload to a server without new' => sub {
           qr/\AERROR IN CALLBACK: HTTP::Server::EV->new was not called[^\n]*\n\z/ );
 };
 
+subtest 'An upload to a server without new, with a directory set by hand' => sub {
+    my $server = TestServer->start(
+        sub {
+            my ($test) = @_;
+            no warnings 'once';
+            $HTTP::Server::EV::tmp_path = $test->tmp_path;
+            my $path = $test->directory . '/saved';
+            HTTP::Server::EV->listen(
+                $test->{socket},
+                sub {
+                    my ($cgi)  = @_;
+                    my ($file) = @{ $cgi->file('file') };
+                    $file->save( $path, sub { report( saved => $_[0], -s $path ) } );
+                    $cgi->header;
+                },
+            );
+        }
+    );
+    $server->upload( $PARTS[1] );
+    is_deeply [ $server->await('saved') ], [ 1, length $PARTS[1]{content} ],
+      'a file is received and saved';
+    $server->stop;
+};
+
 subtest 'die in later callbacks: flush_wait and onerror' => sub {
     my $server = start_main(
         sub {

@@ -267,6 +267,8 @@ subtest 'A hundred listeners' => sub {
     $server->stop;
 };
 
+my $FORMS = qr/an address is PORT, HOST:PORT, \[IPv6\]:PORT or unix:PATH/;
+
 # What has to be said after 'HTTP::Server::EV cannot listen on '.
 my %IMPOSSIBLE = (
     'a port in use' =>
@@ -275,11 +277,12 @@ my %IMPOSSIBLE = (
         sub { '127.0.0.1:' . kept( ipv4() )->sockport },
         qr/127[.]0[.]0[.]1:\d+: Address already in use/
     ],
-    'a port that is none'  => [ sub { 65_536 },              qr/65536: / ],
-    'a negative port'      => [ sub { -1 },                  qr/-1: / ],
-    'a word'               => [ sub { 'nonsense' },          qr/nonsense: / ],
-    'an address alone'     => [ sub { '127.0.0.1' },         qr/127[.]0[.]0[.]1: / ],
-    'a host that is none'  => [ sub { 'host.invalid:8080' }, qr/host[.]invalid:8080: / ],
+    'a port that is none' => [ sub { 65_536 },              qr/65536: $FORMS/ ],
+    'a negative port'     => [ sub { -1 },                  qr/-1: $FORMS/ ],
+    'a word'              => [ sub { 'nonsense' },          qr/nonsense: $FORMS/ ],
+    'an address alone'    => [ sub { '127.0.0.1' },         qr/127[.]0[.]0[.]1: $FORMS/ ],
+    'a port by name'      => [ sub { 'localhost:http' },    qr/localhost:http: $FORMS/ ],
+    'a host that is none' => [ sub { 'host.invalid:8080' }, qr/host[.]invalid:8080: / ],
     'an address of others' => [
         sub { '192.0.2.1:8080' },
         qr/192[.]0[.]2[.]1:8080: Cannot assign requested address/

@@ -127,28 +127,25 @@ my @WRONG = (
         'POST', {},     [undef], [ 'POST', {} ], [q{}]
     ],
 );
+
+# Callbacks are no defaults.
+my @WRONG_DEFAULTS = grep { $_->[1] ne $CODE[0] } @WRONG;
+
 subtest 'A wrong value is said at the line of the caller' => sub {
     my $server = TestServer->start(
         sub {
             my ($server) = @_;
+            my $path = $server->tmp_path . '/new';
+            for_each_wrong( \@WRONG_DEFAULTS,
+                sub { HTTP::Server::EV->new( { tmp_path => $path, @_ } ) } );
+            report( directory => -d $path ? 'there' : 'none' );
             my $http = $server->new_server;
-            for (@WRONG) {
-                my ( $option, undef, @values ) = @{$_};
-                for my $value (@values) {
-                    my $listener =
-                      eval { $http->listen( 'name', \&answer, { $option => $value } ) };
-                    report( error => $listener ? 'none' : $@ );
-                }
-            }
+            for_each_wrong( \@WRONG, sub { $http->listen( 'name', \&answer, {@_} ) } );
         }
     );
-    for (@WRONG) {
-        my ( $option, $what, @values ) = @{$_};
-        like $server->await('error'),
-          qr/\AHTTP::Server::EV: $option takes $what at \Q$0\E line \d+[.]\n\z/,
-          "$option => $_"
-          for @values;
-    }
+    await_each_wrong( $server, 'new', @WRONG_DEFAULTS );
+    is $server->await('directory'), 'none', 'new has made no directory then';
+    await_each_wrong( $server, 'listen', @WRONG );
     $server->ended;
 };
 
@@ -156,14 +153,20 @@ subtest 'A limit that there is not is warned of, at the line of the caller' => s
     my $server = TestServer->start(
         sub {
             my ($server) = @_;
-            my $http = $server->new_server( max_filesize => 1 );
             local $SIG{__WARN__} = sub { report( warning => @_ ) };
+            my $http =
+              HTTP::Server::EV->new(
+                { tmp_path => $server->tmp_path, max_filesize => 1 } );
             $http->listen( $server->{socket}, \&answer,
                 { max_file => 1, max_files => 1 } );
+            report('listens');
         }
     );
-    for my $name (qw(max_file max_filesize)) {
-        like $server->await('warning'),
+    my @told = $server->reports_until('listens');
+    is_deeply [ map { $_->[0] } @told ], [qw(warning warning listens)],
+      'new and listen warn once each';
+    for my $name (qw(max_filesize max_file)) {
+        like shift(@told)->[1],
           qr/\AHTTP::Server::EV: there is no limit $name at \Q$0\E line \d+[.]\n\z/,
           $name;
     }
@@ -247,6 +250,30 @@ sub response {
     my $client = $server->connect;
     $client->send($bytes);
     return $client->response;
+}
+
+# In the server: calls it with each wrong option, and reports what it dies of.
+sub for_each_wrong {
+    my ( $wrong, $call ) = @_;
+    for ( @{$wrong} ) {
+        my ( $option, undef, @values ) = @{$_};
+        for my $value (@values) {
+            report( error => eval { $call->( $option => $value ); 1 } ? 'none' : $@ );
+        }
+    }
+    return;
+}
+
+sub await_each_wrong {
+    my ( $server, $call, @wrong ) = @_;
+    for (@wrong) {
+        my ( $option, $what, @values ) = @{$_};
+        like $server->await('error'),
+          qr/\AHTTP::Server::EV: $option takes $what at \Q$0\E line \d+[.]\n\z/,
+          "$call: $option => $_"
+          for @values;
+    }
+    return;
 }
 
 # What the options of `listen` and of `new` are.

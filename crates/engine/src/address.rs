@@ -79,10 +79,21 @@ impl FromStr for ListenAddress {
         if let Ok(port) = text.parse::<u16>() {
             return Ok(ListenAddress::Ip((Ipv4Addr::UNSPECIFIED, port).into()));
         }
-        let mut addresses = text.to_socket_addrs()?;
+        let mut addresses = text.to_socket_addrs().map_err(or_wrong_form)?;
         addresses.next().map(ListenAddress::Ip).ok_or_else(|| {
             io::Error::new(io::ErrorKind::AddrNotAvailable, "the host has no address")
         })
+    }
+}
+
+/// What the system says of a host's name is left as it is.
+fn or_wrong_form(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::InvalidInput => io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "an address is PORT, HOST:PORT, [IPv6]:PORT or unix:PATH",
+        ),
+        _ => error,
     }
 }
 

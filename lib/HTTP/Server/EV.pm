@@ -37,6 +37,8 @@ sub new {
     Carp::croak 'HTTP::Server::EV: tmp_path takes a path, which has no NUL'
       if $options && ( $options->{tmp_path} // q{} ) =~ /\0/;
 
+    _check_defaults($options) if $options;
+
     my $self = bless $options || {}, $class;
     $self->{tmp_path} ||= './upload_tmpfiles/';
     $self->{_process} = $$;
@@ -79,6 +81,15 @@ sub stop {
 sub DESTROY {
     my ($self) = @_;
     $self->cleanup if $self->{cleanup_on_destroy} && $self->{_process} == $$;
+    return;
+}
+
+# Of the listeners: said here, at the caller's line, and not by each `listen`.
+sub _check_defaults {
+    my ($options) = @_;
+    my $wrong = _wrong_default($options);
+    Carp::croak $wrong if defined $wrong;
+    Carp::carp "HTTP::Server::EV: there is no limit $_" for _unknown_limits($options);
     return;
 }
 
@@ -263,8 +274,9 @@ The options of L</listen>. Those marked I<default from new> may be given to
 L</new> as well and are then the default of all listeners. An option that is
 C<undef> counts as not given.
 
-A wrong value makes C<listen> die with C<HTTP::Server::EV: NAME takes WHAT>, for
-example C<HTTP::Server::EV: max_files takes a whole number, 0 or more>.
+A wrong value makes the call that was given it, C<listen> or C<new>, die with
+C<HTTP::Server::EV: NAME takes WHAT>, for example
+C<HTTP::Server::EV: max_files takes a whole number, 0 or more>.
 
 =head2 body_methods
 
@@ -770,7 +782,8 @@ listeners; see L</OPTIONS>. C<socket>, C<threading> and callbacks are for C<list
 ignored here.
 
 Dies with C<HTTP::Server::EV-E<gt>new takes a hash reference of options>, with
-C<HTTP::Server::EV: tmp_path takes a path, which has no NUL>, or with
+C<HTTP::Server::EV: tmp_path takes a path, which has no NUL>, with
+C<HTTP::Server::EV: NAME takes WHAT> for an option with a wrong value, or with
 C<Can`t create dir for tmp files!> and, on a line of their own, the directory and the
 reason.
 
