@@ -84,6 +84,31 @@ for my $backend ( backends() ) {
             stderr => warnings( ('File too large') x 2, 'No such file or directory' ) );
     };
 
+    subtest "A relative path, of a program that goes elsewhere, with $backend" => sub {
+        my $server = TestServer->start(
+            sub {
+                my ($server) = @_;
+                chdir $server->directory or die "chdir: $!";
+                HTTP::Server::EV->new( { tmp_path => 'tmp' } )
+                  ->listen( $server->{socket}, \&answer, { error_responses => 1 } );
+                $server->on_command( sub { report( 'there', chdir $_[0] ) } );
+            },
+            backend => $backend
+        );
+        my $client = $server->connect;
+        $client->send( substr upload_bytes( part($SMALL) ), 0, 5_000 );
+        ok $server->await_files(1), 'a file is being received';
+        $server->tell('/proc');
+        ok $server->await('there'), 'the program goes elsewhere';
+        $client->close;
+        ok $server->await_files(0), 'what was begun is removed';
+        is $server->upload( part($SMALL) )->{status}, 500, 'there is no such directory';
+        $server->tell( $server->directory );
+        ok $server->await('there'), 'it comes back';
+        is whole( $server, $SMALL ), sha256_hex($SMALL), 'and serves';
+        $server->stop( stderr => warnings('No such file or directory') );
+    };
+
     subtest "A directory that is read-only, with $backend" => sub {
         my $server = start( $backend, user => $NOBODY );
         chmod oct 711, $server->directory;
