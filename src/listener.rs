@@ -72,7 +72,6 @@ pub fn open(
     };
     let (forms, options) = (options.read_forms()?, options.read()?);
     let socket = socket(what, listener)?;
-    choose_disk_backend(perl)?;
 
     let callback = callback.ok_or_else(|| Error::croak("No callback!"))?;
     if callback.as_code().is_none() {
@@ -118,6 +117,7 @@ fn watch(
         fork_hook.call(&[])?;
     }
     let server = Server::start(listener.perl())?;
+    choose_disk_backend(listener.perl())?;
     let id = server
         .with_engine(|engine| engine.listen(socket, options))
         .map_err(|error| cannot_listen(what, &error))?;

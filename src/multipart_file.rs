@@ -57,7 +57,8 @@ struct Unopened(Rc<TemporaryFile>);
 impl Lazy for Unopened {
     fn make(&self, perl: Perl) -> Result<Scalar> {
         let mut options = File::options();
-        match options.read(true).write(true).open(self.0.path()) {
+        options.read(true).write(true);
+        match self.0.with_path(|path| options.open(path)) {
             Ok(file) => handle::open(perl, file.into(), Mode::ReadWrite, None),
             Err(_) => Ok(Scalar::undef(perl)),
         }
@@ -83,7 +84,7 @@ pub fn outcome(perl: Perl, result: io::Result<()>) -> Vec<Scalar> {
 fn open(arguments: &Arguments<'_>) -> Result<Returned> {
     let perl = arguments.perl();
     let file = this(arguments)?;
-    let handle = match File::open(file.path()) {
+    let handle = match file.with_path(|path| File::open(path)) {
         Ok(file) => handle::open(perl, file.into(), Mode::Read, None)?,
         Err(_) => Scalar::undef(perl),
     };

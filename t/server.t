@@ -13,7 +13,7 @@ use Test::More;
 use HTTP::Server::EV;
 
 use lib "$FindBin::Bin/lib";
-use TestServer qw(await_change backends report request_bytes);
+use TestServer qw(await_change backends output_of report request_bytes);
 
 my $UPLOAD = { name => 'file', file_name => 'name', content => 'content' };
 
@@ -89,6 +89,36 @@ subtest 'An absolute tmp_path, and one that is there' => sub {
     my $directory = File::Temp->newdir;
     fresh( { tmp_path => "$directory" } );
     ok -d "$directory", 'it is left';
+};
+
+subtest 'Modules that can no longer be found are not needed' => sub {
+    my $directory = File::Temp->newdir;
+    my $program =
+        'use HTTP::Server::EV; @INC = ();'
+      . 'HTTP::Server::EV->new( { tmp_path => shift } )->listen( "127.0.0.1:0", sub { } );'
+      . 'print "listens"';
+    is output_of( $^X, ( map { "-I$_" } @INC ), '-e', $program, "$directory" ), 'listens',
+      'for the server';
+    my $server = TestServer->start(
+        sub {
+            my ($server) = @_;
+            @INC = ();    ## no critic (RequireLocalizedPunctuationVars)
+            fresh( { tmp_path => $server->tmp_path } );
+            my $path = $server->directory . '/saved';
+            $server->listen(
+                sub {
+                    my ($cgi)  = @_;
+                    my ($file) = @{ $cgi->file('file') };
+                    my $text   = readline $file->{fh};
+                    $cgi->header( { 'Content-Type' => 'text/plain' } );
+                    $file->save( $path,
+                        sub { $cgi->attach(*STDOUT); print "$text, saved: $_[0]" } );
+                }
+            );
+        }
+    );
+    is $server->upload($UPLOAD)->{body}, 'content, saved: 1', 'a file is received';
+    $server->stop;
 };
 
 subtest 'Only one level of tmp_path is made' => sub {

@@ -23,6 +23,7 @@ XSLoader::load( __PACKAGE__, $VERSION );
 require HTTP::Server::EV::BufTie;
 require HTTP::Server::EV::Buffer;
 require HTTP::Server::EV::CGI;
+require HTTP::Server::EV::IO::AIO;
 require HTTP::Server::EV::MultipartFile;
 require HTTP::Server::EV::PortListener;
 
@@ -103,7 +104,6 @@ sub _make_directory {
 # An application may have chosen a backend before it made the server.
 sub _use_default_disk_backend {
     return if HTTP::Server::EV::MultipartFile->can('save');
-    require HTTP::Server::EV::IO::AIO;
     HTTP::Server::EV::IO::AIO->_use_me;
     return;
 }

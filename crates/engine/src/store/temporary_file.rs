@@ -6,12 +6,20 @@ use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError, Weak};
+use std::thread;
+use std::time::Duration;
 
 use rustix::fs::CWD;
 
 use super::location::{Location, open_existing};
 use super::saving::{Destination, Moved, WorkingDirectory, copy, relocate};
 use super::writer_threads::Removals;
+
+/// A file that has left its place is known elsewhere in a small part of this.
+const MOVING: Duration = Duration::from_micros(100);
+
+/// So often it is looked for: one that is being copied may have been removed by somebody else.
+const MOST_LOOKS: u32 = 1000;
 
 /// A handle on a file that is being received or was received.
 ///
@@ -51,7 +59,39 @@ impl TemporaryFile {
     ///
     /// What open(2) said: somebody has removed it, or no descriptor is left.
     pub fn open(&self) -> io::Result<File> {
-        open_existing(CWD, self.shared.path())
+        self.with_path(|path| open_existing(CWD, path))
+    }
+
+    /// Has the file opened by its path, or whatever else is done so; and again where it is not there
+    /// because a thread is just moving it to where it is to be kept.
+    ///
+    /// ```
+    /// # let directory = std::env::temp_dir();
+    /// let file = engine::TemporaryFile::create(&directory)?;
+    /// let length = file.with_path(|path| Ok(std::fs::metadata(path)?.len()))?;
+    /// assert_eq!(length, 0);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// What `open` said.
+    pub fn with_path<T>(&self, mut open: impl FnMut(&Path) -> io::Result<T>) -> io::Result<T> {
+        for _ in 1..MOST_LOOKS {
+            let was_persisted = self.is_persisted();
+            let opened = open(self.shared.path());
+            let is_absent =
+                matches!(&opened, Err(error) if error.kind() == io::ErrorKind::NotFound);
+            if !is_absent || was_persisted {
+                return opened;
+            }
+            // In this order: whoever was saving it a moment ago has told where it is by now.
+            if !self.shared.is_being_saved() && !self.is_persisted() {
+                return opened;
+            }
+            thread::sleep(MOVING);
+        }
+        open(self.shared.path())
     }
 
     /// Bytes written by now.
@@ -209,6 +249,12 @@ impl Shared {
         self.persisted.get().unwrap_or(&self.location.path)
     }
 
+    /// In a forked child nobody goes on with it.
+    fn is_being_saved(&self) -> bool {
+        let is_locked = || matches!(self.persisting.try_lock(), Err(TryLockError::WouldBlock));
+        self.is_own() && is_locked()
+    }
+
     /// A forked child does not wait: who had the lock when it was forked never lets go of it there.
     fn lock_for_saving(&self) -> io::Result<MutexGuard<'_, ()>> {
         if self.is_own() {
@@ -252,8 +298,6 @@ mod tests {
 
     use std::fs;
     use std::sync::mpsc;
-    use std::thread;
-    use std::time::Duration;
 
     /// As a child has it that is forked now.
     fn forked(file: TemporaryFile) -> TemporaryFile {
@@ -288,5 +332,41 @@ mod tests {
         let here = tempfile::tempdir().unwrap();
         drop(forked(TemporaryFile::create(here.path()).unwrap()));
         assert_eq!(fs::read_dir(here.path()).unwrap().count(), 1);
+    }
+    #[test]
+    fn a_file_that_is_just_being_moved_is_opened_where_it_goes() {
+        let here = tempfile::tempdir().unwrap();
+        let file = TemporaryFile::create(here.path()).unwrap();
+        let (moved, to) = (file.path(), here.path().join("kept"));
+        let (has_looked, looked) = mpsc::channel();
+        thread::scope(|scope| {
+            // A thread that is held up between the two halves of a save.
+            let saving = file.shared.lock_for_saving().unwrap();
+            fs::rename(&moved, &to).unwrap();
+            let opened = scope.spawn(|| {
+                file.with_path(|path| {
+                    has_looked.send(()).unwrap();
+                    File::open(path)
+                })
+            });
+            looked.recv().unwrap();
+            file.shared.persisted.set(to.clone()).unwrap();
+            drop(saving);
+            assert!(opened.join().unwrap().is_ok());
+        });
+    }
+
+    #[test]
+    fn a_file_that_somebody_has_removed_is_not_waited_for() {
+        let here = tempfile::tempdir().unwrap();
+        let file = TemporaryFile::create(here.path()).unwrap();
+        fs::remove_file(file.path()).unwrap();
+        let mut looks = 0;
+        let opened = file.with_path(|path| {
+            looks += 1;
+            File::open(path)
+        });
+        assert_eq!(opened.unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(looks, 1);
     }
 }
