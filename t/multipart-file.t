@@ -261,6 +261,27 @@ for my $backend ( backends() ) {
         $server->stop;
     };
 
+    subtest "An object that can be called, and nothing else, with $backend" => sub {
+        my $directory = tempdir( CLEANUP => 1 );
+        my $server    = start(
+            $backend,
+            sub {
+                my ( $cgi, $file ) = @_;
+                my $callable = sub {
+                    my ($name) = @_;
+                    return bless [ sub { report( $name => $_[0] ? 1 : 0 ) } ], 'Callable';
+                };
+                $file->fh( $callable->('fh') );
+                $file->close( $callable->('close') );
+                $file->save( "$directory/saved", $callable->('saved') );
+            }
+        );
+        $server->upload(@PART);
+        is_deeply [ sort map { "@{$_}" } $server->reports_until('saved') ],
+          [ 'close 1', 'fh 1', 'saved 1' ], 'is called back';
+        $server->stop;
+    };
+
     subtest "Every callback of save, fh and close comes once, with $backend" => sub {
         my $directory = tempdir( CLEANUP => 1 );
         my $server    = start(
@@ -667,3 +688,7 @@ sub write_file {
     print {$handle} $content;
     return close $handle;
 }
+
+package Callable;
+
+use overload '&{}' => sub { $_[0][0] };

@@ -929,7 +929,9 @@ Perl does not run the handlers in C<%SIG> while EV waits. Use C<EV::signal>:
     my $interrupt = EV::signal(INT => sub { EV::break });
 
 An immediate handler (C<POSIX::sigaction> without C<safe>) that is due while the server's own
-code runs is called right after it.
+code runs is called right after it: with the name of the signal alone, once however often
+that has come, and without the action's mask. Only those of C<SIGSEGV>, C<SIGBUS>, C<SIGILL> and
+C<SIGFPE> cannot wait, and must not die.
 
 Temporary files are removed when the program ends by itself. Those of a program that
 a signal has killed are removed later: see L</Temporary files>.

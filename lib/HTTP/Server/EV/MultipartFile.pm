@@ -42,12 +42,12 @@ sub _check_save {
 
 sub _check_callback {
     my ( $method, $callback ) = @_;
-    return if !$callback || _is_code($callback);
+    return if ref $callback ? _is_code($callback) : !$callback;
     local $Carp::CarpLevel = $Carp::CarpLevel + 1;
     return Carp::croak("$method takes a code reference as its callback");
 }
 
-# Also an object that can be called as one.
+# Also an object that can be called as one; nothing else may be asked of it.
 sub _is_code {
     my ($callback) = @_;
     local $@ = undef;

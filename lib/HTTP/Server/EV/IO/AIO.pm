@@ -16,7 +16,7 @@ sub close {
     my ( $file, $callback ) = @_;
     HTTP::Server::EV::MultipartFile::_check_callback( 'close', $callback );
     delete $file->{fh};
-    HTTP::Server::EV::_defer( $callback, 1 ) if $callback;
+    HTTP::Server::EV::_defer( \&{$callback}, 1 ) if ref $callback;
     return 1;
 }
 
@@ -24,15 +24,15 @@ sub close {
 sub fh {
     my ( $file, $callback ) = @_;
     HTTP::Server::EV::MultipartFile::_check_callback( 'fh', $callback );
-    if ( !$callback && !_can_park($file) ) {
+    if ( !ref $callback && !_can_park($file) ) {
         Carp::croak 'HTTP::Server::EV::IO::AIO->fh used without a callback. Use '
           . 'Coro and enable threading for listener if you want blocking interface';
     }
     my $is_open = $file->{fh};
     my $handle  = $file->{fh} ||= $file->_open;
-    return $handle              if !$callback;
+    return $handle              if !ref $callback;
     return $callback->($handle) if $is_open;
-    HTTP::Server::EV::_defer( $callback, $handle );
+    HTTP::Server::EV::_defer( \&{$callback}, $handle );
     return;
 }
 
@@ -40,13 +40,13 @@ sub save {
     my ( $file, $destination, $callback ) = @_;
     $file->_check_save( $destination, $callback );
     delete $file->{fh};
-    my $rouse = !$callback && _can_park($file) ? Coro::rouse_cb() : undef;
-    $callback ||= $rouse;
+    my $rouse = !ref $callback && _can_park($file) ? Coro::rouse_cb() : undef;
+    $callback = $rouse if $rouse;
     $file->_persist_later(
         $destination,
         sub {
             my $saved = $file->_finish_save( __PACKAGE__, $destination, @_ );
-            $callback->($saved) if $callback;
+            $callback->($saved) if ref $callback;
         }
     );
     return $rouse ? ( Coro::rouse_wait($rouse) )[0] : 1;

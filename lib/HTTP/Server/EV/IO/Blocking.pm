@@ -13,7 +13,7 @@ sub close {
     my ( $file, $callback ) = @_;
     HTTP::Server::EV::MultipartFile::_check_callback( 'close', $callback );
     delete $file->{fh};
-    $callback->(1) if $callback;
+    $callback->(1) if ref $callback;
     return 1;
 }
 
@@ -21,7 +21,7 @@ sub fh {
     my ( $file, $callback ) = @_;
     HTTP::Server::EV::MultipartFile::_check_callback( 'fh', $callback );
     my $handle = $file->{fh} ||= $file->_open;
-    $callback->($handle) if $callback;
+    $callback->($handle) if ref $callback;
     return $handle;
 }
 
@@ -31,7 +31,7 @@ sub save {
     delete $file->{fh};
     my $saved =
       $file->_finish_save( __PACKAGE__, $destination, $file->_persist($destination) );
-    $callback->($saved) if $callback;
+    $callback->($saved) if ref $callback;
     return $saved;
 }
 
