@@ -184,13 +184,13 @@ int perl_shim_guarded(pTHX_ struct perl_shim_call *call)
     pending.jump = 0;
     JMPENV_PUSH(jump);
     if (jump == 0) {
+        perl_shim_return(NULL);
         PL_curcop = &copy->cop;
         status = call_on_own_stack(aTHX_ call);
         PL_curcop = statement;
     }
-    JMPENV_POP;
-    /* Other threads of Coro may have entered Rust and left it. */
     perl_shim_return(entry);
+    JMPENV_POP;
     put_back(copy);
 
     if (jump != 0) {

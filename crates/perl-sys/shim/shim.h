@@ -39,6 +39,14 @@
 #  define SHIM_THREAD_LOCAL
 #endif
 
+/* For what a handler of a signal looks at: a thread may get one before it has used any of ours, and memory must
+ * not be allocated for them then. Where that is not done at the start anyway, it is asked for (glibc). */
+#if defined(USE_ITHREADS) && defined(__GLIBC__)
+#  define SHIM_SIGNAL_LOCAL SHIM_THREAD_LOCAL __attribute__((tls_model("initial-exec")))
+#else
+#  define SHIM_SIGNAL_LOCAL SHIM_THREAD_LOCAL
+#endif
+
 #ifndef SvREFCNT_dec_NN
 #  define SvREFCNT_dec_NN(sv) SvREFCNT_dec(sv)
 #endif

@@ -3,8 +3,9 @@
  * (POSIX::sigaction without `safe`) therefore wait until Rust is left, as the others do anyway; and perl's
  * exception for too many that wait is not thrown.
  *
- * Rust runs where no environment for jumps (JMPENV) was made since it was entered: every way from Rust back
- * into Perl goes through the guard, which makes one. */
+ * Rust runs from where it is entered until it is left, but for the time of the guard, by which every way from
+ * Rust back into Perl goes. A thread of Coro gives way in Perl alone, so whichever goes on finds that Rust does
+ * not run. */
 
 #include "shim.h"
 #include <signal.h>
@@ -21,7 +22,9 @@ typedef Sighandler_t Sighandler3_t;
 
 /* ---- Whether Rust runs ---- */
 
-static SHIM_THREAD_LOCAL JMPENV *volatile entered_from;
+/* The environment for jumps (JMPENV) of then, NULL where Rust does not run. Where there is another one by now, Rust
+ * is being left or has not been entered yet. */
+static SHIM_SIGNAL_LOCAL JMPENV *volatile entered_from;
 
 void *perl_shim_enter(void *perl)
 {
@@ -44,7 +47,7 @@ void *perl_shim_entry(void)
 
 /* ---- Waiting ---- */
 
-static SHIM_THREAD_LOCAL volatile sig_atomic_t has_deferred;
+static SHIM_SIGNAL_LOCAL volatile sig_atomic_t has_deferred;
 
 static bool is_in_rust(void)
 {
@@ -109,6 +112,28 @@ void perl_shim_run_deferred(pTHX)
 
 /* ---- In the place of perl's ---- */
 
+static despatch_signals_proc_t perls_dispatch;
+
+static void count_pending(pTHX_ void *unused)
+{
+    int number;
+
+    PERL_UNUSED_VAR(unused);
+    for (number = 1; number < SIG_SIZE; number++)
+        if (PL_psig_pend[number])
+            PL_sig_pending = 1;
+}
+
+/* Perl counts none any more before it runs the first handler: were that to die, the others would wait until
+ * another signal comes. */
+static void dispatch(pTHX)
+{
+    ENTER;
+    SAVEDESTRUCTOR_X(count_pending, NULL);
+    perls_dispatch(aTHX);
+    LEAVE;
+}
+
 static Sighandler3_t perls_safe;
 static Sighandler3_t perls_immediate;
 
@@ -143,6 +168,7 @@ static Signal_t on_immediate_of_one(int number)
 
 static void note_perls(pTHX)
 {
+    perls_dispatch = PL_signalhook;
     perls_safe = PL_csighandler3p;
     perls_immediate = PL_sighandler3p;
     perls_safe_of_one = PL_csighandler1p;
@@ -150,12 +176,17 @@ static void note_perls(pTHX)
 }
 
 /* Not PL_sighandlerp, by which perl runs those that have waited. */
-static void replace_variables(pTHX)
+static void replace_of_interpreter(pTHX)
+{
+    PL_signalhook = dispatch;
+    PL_sighandler3p = on_immediate;
+    PL_sighandler1p = on_immediate_of_one;
+}
+
+static void replace_of_process(void)
 {
     PL_csighandler3p = on_safe;
-    PL_sighandler3p = on_immediate;
     PL_csighandler1p = on_safe_of_one;
-    PL_sighandler1p = on_immediate_of_one;
 #  ifdef PERL_USE_3ARG_SIGHANDLER
     PL_csighandlerp = on_safe;
 #  else
@@ -167,14 +198,20 @@ static void replace_variables(pTHX)
 
 static void note_perls(pTHX)
 {
+    perls_dispatch = PL_signalhook;
     perls_safe = PL_csighandlerp;
     perls_immediate = PL_sighandlerp;
 }
 
-static void replace_variables(pTHX)
+static void replace_of_interpreter(pTHX)
+{
+    PL_signalhook = dispatch;
+    PL_sighandlerp = on_immediate;
+}
+
+static void replace_of_process(void)
 {
     PL_csighandlerp = on_safe;
-    PL_sighandlerp = on_immediate;
 }
 
 #endif
@@ -215,15 +252,28 @@ static void replace_installed(void)
     }
 }
 
-/* For each interpreter that loads us. The handlers of perl's, and what is installed, are the process's. */
-void perl_shim_guard_signals(pTHX)
+/* Once: a second time ours would be taken for perl's. */
+static void guard_process(pTHX)
 {
     static int is_guarded = 0;
 
-    if (!is_guarded)
-        note_perls(aTHX);
-    replace_variables(aTHX);
-    if (!is_guarded)
-        replace_installed();
+    if (is_guarded)
+        return;
+    note_perls(aTHX);
+    replace_of_process();
+    replace_installed();
     is_guarded = 1;
+}
+
+/* For each interpreter that loads us, as others may do at this moment. */
+void perl_shim_guard_signals(pTHX)
+{
+#ifdef USE_ITHREADS
+    static perl_mutex one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
+#endif
+
+    MUTEX_LOCK(&one_at_a_time);
+    guard_process(aTHX);
+    MUTEX_UNLOCK(&one_at_a_time);
+    replace_of_interpreter(aTHX);
 }
