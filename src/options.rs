@@ -62,9 +62,10 @@ pub struct FormOptions {
 
 /// `_wrong_default(\%options)`: what `listen` would die of, or nothing.
 pub fn wrong_default(arguments: &Arguments<'_>) -> Result<Returned> {
+    let (none, given) = (Hash::new(arguments.perl()), given(arguments)?);
     let options = Options {
-        listener: &Hash::new(arguments.perl()),
-        server: Some(&given(arguments)?),
+        listener: &none,
+        server: Some(&given),
     };
     match options.read_forms().and_then(|_| options.read()) {
         Err(Error::Croak(wrong)) => Ok(Scalar::from_text(arguments.perl(), &wrong).into()),
